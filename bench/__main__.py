@@ -13,7 +13,7 @@ from cluster.pins import ROOT
 CANNED_TEXT = "The river came down from the hills, slow and brown, and below the last bend stood the dam. " * 20
 
 PATHS = {"PYTHONPATH": "/src:/opt/canned"}
-"""Where a container finds these programs, and the canned executor."""
+"""The paths of these programs and the canned executor in a container."""
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def run(program: str, image: str, env: Mapping[str, str], options: list[str], volume: str = "") -> None:
-    """Run one of these programs in an image, on loopback, with what it prints shown as it comes."""
+    """Run one of these programs in an image, on loopback, and show its output immediately."""
     variables = {"KV_CACHE_MEMORY_BYTES": "256M", "MAX_MODEL_LEN": "2048", "BASE_PATH": "/tmp/cache", **PATHS, **env}
     settings = [f"--env={name}={value}" for name, value in variables.items()]
     volumes = [f"--volume={ROOT / 'bench'}:/src/bench:ro", *([f"--volume={volume}"] if volume else [])]

@@ -23,10 +23,10 @@ from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
-AT_ONCE = 8
+PARALLEL_CREATES = 8
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 SPAN = 10
-"""Seconds in which an idle operator reconciles at most as many endpoints: it reconciles one every two seconds."""
+"""Seconds. An idle operator reconciles at most this many endpoints in them: its resync does one every two seconds."""
 
 ANOTHER = "192.0.2.1"
 """The address of a second gateway, which gets no requests that matter."""
@@ -36,22 +36,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.asleep", description=__doc__)
     parser.add_argument("--endpoints", type=int, default=1000, help="number of endpoints (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=120, help="seconds at zero (default: %(default)s)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, standing(Path(name)) as (home, port, *pids):
         began = [memory_mb(pid, peak=False) for pid in pids]
-        asyncio.run(make(home, asked.endpoints))
-        wait_for(lambda: count_idle(home) == asked.endpoints, "all endpoints are idle", timeout=600, interval=2)
-        wait_for(lambda: count_files(pids[1]) >= asked.endpoints, "the gateway listens for all", timeout=120)
+        asyncio.run(make(home, arguments.endpoints))
+        wait_for(lambda: count_idle(home) == arguments.endpoints, "all endpoints are idle", timeout=600, interval=2)
+        wait_for(
+            lambda: count_files(pids[1]) >= arguments.endpoints,
+            "the gateway listens on the ports of all endpoints",
+            timeout=120,
+        )
         await_rest(port)
         used = [processor_seconds(pid) for pid in pids]
-        time.sleep(asked.seconds)
-        print(f"{asked.endpoints} endpoints at zero, for {asked.seconds:g} s\n")
+        time.sleep(arguments.seconds)
+        print(f"{arguments.endpoints} endpoints at zero, for {arguments.seconds:g} s\n")
         print(f"| | MB before | MB after | kB an endpoint | CPU, % of a core |\n|{'---|' * 5}")
         for role, pid, before, cpu in zip(("operator", "gateway"), pids, began, used, strict=True):
-            share, after = (processor_seconds(pid) - cpu) / asked.seconds, memory_mb(pid)
-            grown = (after - before) * 1000 / asked.endpoints
+            share, after = (processor_seconds(pid) - cpu) / arguments.seconds, memory_mb(pid)
+            grown = (after - before) * 1000 / arguments.endpoints
             print(f"| {role} | {before:.0f} | {after:.0f} | {grown:.1f} | {share * 100:.2f} |")
-        print(f"\nA gateway more, until all slices lead to it: {asyncio.run(lead_anew(home, asked.endpoints)):.1f} s")
+        seconds = asyncio.run(add_gateway(home, arguments.endpoints))
+        print(f"\nAnother gateway, until all slices list it: {seconds:.1f} s")
 
 
 @contextmanager
@@ -70,7 +75,7 @@ def standing(folder: Path) -> Iterator[tuple[Kubectl, int, int, int]]:
         options = *named, "--resync-interval=300"
         (port,) = free_ports(1)
         operator = stack.enter_context(running_operator(access, folder / "operator", *options, port=port))
-        wait_for(lambda: works(port), "the operator works")
+        wait_for(lambda: works(port), "the operator is leading")
         yield home, port, operator.pid, gateway.process.pid
 
 
@@ -106,10 +111,10 @@ async def make(home: Kubectl, count: int) -> None:
         await client.request("POST", path, endpoint(f"endpoint-{number}", replicas=0, scaling={}))
 
     async with connect(home) as client:
-        await for_each(range(count), lambda number: one(number, client), AT_ONCE)
+        await for_each(range(count), lambda number: one(number, client), PARALLEL_CREATES)
 
 
-async def lead_anew(home: Kubectl, count: int) -> float:
+async def add_gateway(home: Kubectl, count: int) -> float:
     """Seconds from the news of another gateway until the slices of all endpoints list it."""
     async with connect(home) as client:
         began = time.monotonic()

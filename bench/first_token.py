@@ -1,6 +1,6 @@
-"""Ask until a first token comes: python first_token.py URL KEY MODEL. Runs in a pod of the cluster.
+"""Send requests until a first token arrives: python first_token.py URL KEY MODEL. Runs in a pod of the cluster.
 
-Prints one JSON object: when the first request was sent, and when the first token came (seconds of the machine's clock).
+Prints one JSON object: when the first request was sent and the first token arrived, in seconds of the machine's clock.
 """
 
 import http.client
@@ -10,13 +10,13 @@ import time
 from urllib.parse import urlsplit
 
 PAUSE = 0.02
-PATIENCE = 120
+FIRST_TOKEN_TIMEOUT = 120
 
 
 def main() -> None:
     url, key, model = sys.argv[1:]
     began = time.time()
-    while time.time() < began + PATIENCE:
+    while time.time() < began + FIRST_TOKEN_TIMEOUT:
         try:
             came = ask(url, key, model)
         except (OSError, http.client.HTTPException):
@@ -25,13 +25,13 @@ def main() -> None:
             print(json.dumps({"sent": began, "came": came}))
             return
         time.sleep(PAUSE)
-    raise SystemExit(f"no token within {PATIENCE} s")
+    raise SystemExit(f"no token within {FIRST_TOKEN_TIMEOUT} s")
 
 
 def ask(url: str, key: str, model: str) -> float | None:
-    """When the first token of an answer came; None for an answer that is none."""
+    """When the first token of a response arrived; None for an invalid response."""
     place = urlsplit(url)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port or 80, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port or 80, timeout=FIRST_TOKEN_TIMEOUT)
     body = {"model": model, "stream": True, "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     try:

@@ -2,7 +2,7 @@
 
 A tenant has many endpoints that scale, all of whose pods answer alike; a neighbour makes endpoints in another
 namespace. The table has the neighbour's wait for a Deployment, and of the operator its CPU, its peak memory and the
-longest delay of its event loop. The first row is for pods that answer as they should.
+longest delay of its event loop. The first row is for pods that answer correctly.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from bench.scale.measures import processor_seconds
 from bench.scale.plane import POD_ADDRESS, start_plane
 from forebay_protocol.pod import OPS_PORT
 from tests.integration.control_plane import free_ports, running
-from tests.integration.ops_port import ask
+from tests.integration.operator_probes import ask
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 THIEF, NEIGHBOUR = "thieves", "neighbours"
@@ -39,7 +39,7 @@ async def answer(writer: Writer) -> None:
     writer.write(OK + LINE)
 
 
-async def say_nothing(_: Writer) -> None:
+async def never_answer(_: Writer) -> None:
     await asyncio.sleep(3600)
 
 
@@ -71,7 +71,7 @@ async def answer_no_http(writer: Writer) -> None:
 
 
 PODS: tuple[Callable[[Writer], Awaitable[None]], ...] = (
-    answer, say_nothing, answer_without_end, answer_half_a_megabyte, answer_deep_json, answer_huge_numbers, redirect,
+    answer, never_answer, answer_without_end, answer_half_a_megabyte, answer_deep_json, answer_huge_numbers, redirect,
     answer_no_http,
 )  # fmt: skip
 
@@ -114,11 +114,11 @@ def main() -> None:
         "--endpoints", type=int, default=100, help="endpoints of the tenant, each with 2 pods (default: %(default)s)"
     )
     parser.add_argument("--play", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.play:
-        asyncio.run(play(asked.play))
+    arguments = parser.parse_args()
+    if arguments.play:
+        asyncio.run(play(arguments.play))
         return
-    with tempfile.TemporaryDirectory() as name, start_plane(Path(name), pods=4 * asked.endpoints) as plane:
+    with tempfile.TemporaryDirectory() as name, start_plane(Path(name), pods=4 * arguments.endpoints) as plane:
         folder, (port,) = Path(name), free_ports(1)
         thief, neighbour = (plane.admin.within(each) for each in (THIEF, NEIGHBOUR))
         for each in (THIEF, NEIGHBOUR):
@@ -128,11 +128,11 @@ def main() -> None:
             "--health-address", f"127.0.0.1:{port}", "--log-level", "ERROR",
         ]  # fmt: skip
         with running(folder / "operator.log", *command, env=plane.operator.environment()) as operator:
-            wait_for(lambda: ask(port, "/readyz") == (200, "leading\n"), "the operator leads", 60)
-            for number in range(asked.endpoints):
+            wait_for(lambda: ask(port, "/readyz") == (200, "leading\n"), "the operator is leading", 60)
+            for number in range(arguments.endpoints):
                 thief.apply(build_scaled(number))
             wait_for(lambda: all(map(objects.is_ready, thief.list("iep"))), "all are ready", 600, interval=1)
-            print(f"{asked.endpoints} endpoints of the tenant's\n\n{HEAD}", flush=True)
+            print(f"{arguments.endpoints} endpoints of the tenant's\n\n{HEAD}", flush=True)
             for turn, pods in enumerate(PODS):
                 played = [sys.executable, "-m", "bench.hostile_pods", "--play", pods.__name__]
                 with running(folder / "pods.log", "nice", "-n", "19", *played):
@@ -143,8 +143,8 @@ def main() -> None:
                     time.sleep(max(0.0, began + 10 - time.monotonic()))
                     used = (processor_seconds(operator.pid) - cpu) / (time.monotonic() - began)
                     row = (f"{waits[NEW // 2]:.0f}, {waits[-1]:.0f}", f"{used:.2f}", f"{peak_mib(operator.pid):.0f}")
-                    told = " | ".join((*row, longest(before, lags(port))))
-                    print(f"| {pods.__name__.replace('_', ' ')} | {told} |", flush=True)
+                    row_text = " | ".join((*row, longest(before, lags(port))))
+                    print(f"| {pods.__name__.replace('_', ' ')} | {row_text} |", flush=True)
             assert operator.poll() is None, (folder / "operator.log").read_text()[-2000:]
 
 

@@ -1,7 +1,7 @@
 """Measures the cost of the job queue, in memory and in Valkey: `python -m bench.jobs`.
 
 /runsync through the gateway against the same job given to the pod directly, turn by turn; /run until /status says
-COMPLETED; and how fast jobs are taken in while no pod runs, and what memory each of them takes. The pod is canned;
+COMPLETED; and how fast jobs are accepted while no pod runs, and the memory of each. The pod is canned;
 Valkey is Debian's Redis, which writes each step to disk before it answers.
 """
 
@@ -20,14 +20,14 @@ import aiohttp
 
 from bench.relay.peers import standing_gateway
 from bench.scale.measures import memory_mb, processor_seconds
-from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import CannedPod, Exchange, reply
 from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.openai_calls import ready_pod
 from tests.integration.valkey_process import running_valkey
 
 JOB = {"input": {"prompt": "What is the capital of France?"}}
 ITEM = {"choices": [{"tokens": ["Paris"]}], "usage": {"input": 8, "output": 1}}
-AT_ONCE = 32
+SUBMITTERS = 32
 PER_ENDPOINT = 1000
 """RunPod's limit for /run in ten seconds."""
 
@@ -38,25 +38,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.jobs", description=__doc__)
     parser.add_argument("--rounds", type=int, default=400, help="jobs of each kind, one by one (default: %(default)s)")
     parser.add_argument("--queued", type=int, default=20_000, help="jobs to queue (default: %(default)s)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     for store in ("memory", "valkey"):
         print(f"\n### Jobs in {store}\n", flush=True)
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             valkey = stack.enter_context(running_valkey(Path(folder))) if store == "valkey" else None
             gateway = stack.enter_context(standing_gateway(Path(folder), valkey.url if valkey else ""))
-            measure(gateway, valkey.pid if valkey else 0, asked)
+            measure(gateway, valkey.pid if valkey else 0, arguments)
 
 
-def measure(gateway: Gateway, valkey_pid: int, asked: argparse.Namespace) -> None:
+def measure(gateway: Gateway, valkey_pid: int, arguments: argparse.Namespace) -> None:
     """Latency first, then what a full queue costs, in the gateway or in Valkey."""
     gateway.endpoint("running")
     with ready_pod(gateway, "running") as pod:
         pod.answer = answer
-        asyncio.run(measure_latency(gateway, pod, asked.rounds))
-    names = [f"queue-{number}" for number in range(-(-asked.queued // PER_ENDPOINT))]
+        asyncio.run(measure_latency(gateway, pod, arguments.rounds))
+    names = [f"queue-{number}" for number in range(-(-arguments.queued // PER_ENDPOINT))]
     for name in names:
         gateway.endpoint(name)
-    asyncio.run(measure_intake(gateway, valkey_pid, names, asked.queued))
+    asyncio.run(measure_intake(gateway, valkey_pid, names, arguments.queued))
 
 
 async def answer(exchange: Exchange) -> None:
@@ -108,16 +108,16 @@ async def measure_intake(gateway: Gateway, valkey_pid: int, names: Sequence[str]
     async def submit(session: aiohttp.ClientSession) -> None:
         for number in numbers:
             name = names[number % len(names)]
-            told = await post(session, f"http://127.0.0.1:{gateway.port}/v2/{name}/run", body)
-            if told.get("status") != "IN_QUEUE":
-                raise RuntimeError(f"a job was not taken in: {told}")
+            answer = await post(session, f"http://127.0.0.1:{gateway.port}/v2/{name}/run", body)
+            if answer.get("status") != "IN_QUEUE":
+                raise RuntimeError(f"a job was not taken in: {answer}")
 
     memory, used, began = memory_mb(kept_by), processor_seconds(pid), time.perf_counter()
     async with open_session() as session:
-        await asyncio.gather(*(submit(session) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(submit(session) for _ in range(SUBMITTERS)))
     seconds, cpu = time.perf_counter() - began, processor_seconds(pid) - used
     grown = (memory_mb(kept_by) - memory) * 1000 / count
-    print(f"\n| jobs queued, {AT_ONCE} clients | jobs/s | CPU of the gateway, µs a job | kB a job |\n|{'---|' * 4}")
+    print(f"\n| jobs queued, {SUBMITTERS} clients | jobs/s | CPU of the gateway, µs a job | kB a job |\n|{'---|' * 4}")
     print(f"| {count} | {count / seconds:,.0f} | {cpu / count * 1e6:.0f} | {grown:.2f} |")
 
 

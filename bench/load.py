@@ -23,7 +23,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LoadResult:
     """The results of the clients of one round.
 
     Attributes:
@@ -41,11 +41,11 @@ class Seen:
     tokens_per_chunk: float
 
 
-async def load(url: str, headers: Mapping[str, str], work: Work) -> Seen:
+async def load(url: str, headers: Mapping[str, str], work: Work) -> LoadResult:
     """Do the work against the server with this base URL.
 
     Raises:
-        RuntimeError: a reply was not a whole stream, so the round says nothing.
+        RuntimeError: a reply was not a complete stream, so the round has no result.
     """
     body = {
         "model": work.model,
@@ -92,4 +92,4 @@ async def load(url: str, headers: Mapping[str, str], work: Work) -> Seen:
         counts = await asyncio.gather(*(client(session) for _ in range(work.clients)))
     seconds = time.perf_counter() - began
     chunks = len(firsts) + len(gaps)
-    return Seen(sum(counts), seconds, median(firsts), median(gaps or [0.0]), sum(counts) / chunks)
+    return LoadResult(sum(counts), seconds, median(firsts), median(gaps or [0.0]), sum(counts) / chunks)

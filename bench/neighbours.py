@@ -1,8 +1,8 @@
 """Measures how far one tenant slows another when it attacks the gateway that both share: `python -m bench.neighbours`.
 
-Every attack runs for some seconds in a process of its own, as nice as it can be, since it is the gateway that is to be
-measured and not this machine. Compared is one run with itself: the neighbour's p99 before each attack, while another
-gateway on this machine has it, which is what the machine does to it, and while the neighbour's own gateway has it.
+Every attack runs for some seconds in its own process with the lowest priority, since the gateway is to be
+measured and not this machine. One run is compared with itself: the neighbour's p99 before each attack, while another
+gateway on this machine is attacked, which shows the effect of the machine, and while its own gateway is attacked.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from pathlib import Path
 
 from bench.relay.peers import standing_gateway
 from cluster.pins import ROOT
-from tests.integration.asking import wait_until_listed
 from tests.integration.canned_pod import CannedPod, own_address
 from tests.integration.control_plane import free_ports
 from tests.integration.gateway_process import Gateway, running_gateway
+from tests.integration.openai_calls import wait_until_listed
 
 KEY, THIEF = "fb_key-of-the-neighbour", "fb_key-of-the-thief"
 NEIGHBOUR = "127.0.0.2"
-"""Another address than the attacker's, of which only so many connections may be without a key."""
+"""An address other than the attacker's: the gateway limits connections without a key for each address."""
 
 RATE = 100
 """Requests of the neighbour in a second."""
@@ -52,7 +52,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Place:
-    """Where an attacker finds the gateway, and the port of each of his own pods."""
+    """The address of the gateway for an attacker, and the ports of the attacker's pods."""
 
     gateway: int
     pods: dict[str, int]
@@ -138,7 +138,7 @@ async def long_lines_of_jobs(place: Place) -> None:
 
 
 async def slow_readers_of_outputs(place: Place) -> None:
-    """Each asks for an output of 12 MiB and takes none of it."""
+    """Each requests an output of 12 MiB and reads nothing."""
     reader, writer = await asyncio.open_connection("127.0.0.1", place.gateway)
     writer.write(head("POST", own("output", "runsync"), len(JOB)) + JOB)
     answer = await reader.read(-1)
@@ -154,7 +154,7 @@ async def slow_readers_of_streams(place: Place) -> None:
 
 
 async def web_sockets(place: Place) -> None:
-    """Neither end takes anything, and both write."""
+    """Neither end reads, and both write."""
     lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==")
     path = own("socket", "openai/v1/realtime?model=thief/model")
     data = head("GET", path, 0, *lines, "Sec-WebSocket-Version: 13") + b"x" * MIB
@@ -184,12 +184,12 @@ async def poisoned_batches(place: Place) -> None:
             writer.write(head("POST", own("plain", FILES), len(body), FORM) + body)
             answer = (await reader.read(-1)).partition(b"\r\n\r\n")[2]
             writer.close()
-            asked = {
+            request = {
                 "input_file_id": json.loads(answer)["id"],
                 "endpoint": "/v1/chat/completions",
                 "completion_window": "24h",
             }
-            data = json.dumps(asked).encode()
+            data = json.dumps(request).encode()
             await send(place, head("POST", own("plain", BATCHES), len(data)) + data)
         await asyncio.sleep(0.05)
 
@@ -297,7 +297,7 @@ def p99(taken: list[float]) -> float:
 
 
 def lags(ops_port: int) -> dict[str, float]:
-    """How often the event loop of the process with that ops port was later than each bound by CPU time of its own."""
+    """How often the event loop behind that ops port was later than each bound because of its own CPU time."""
     with urllib.request.urlopen(f"http://127.0.0.1:{ops_port}/metrics", timeout=30) as reply:
         text = reply.read().decode()
     return {bound: float(count) for bound, count in re.findall(r'loop_busy_seconds_bucket\{le="([^"]+)"\} (\S+)', text)}
@@ -352,9 +352,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="seconds of each measurement (default: %(default)s)")
     parser.add_argument("--attacks", default=",".join(ATTACKS), help="comma-separated attacks (default: %(default)s)")
     parser.add_argument("--attack", nargs=3, metavar=("NAME", "GATEWAY", "PODS"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.attack:
-        name, gateway, pods = asked.attack
+    arguments = parser.parse_args()
+    if arguments.attack:
+        name, gateway, pods = arguments.attack
         asyncio.run(attack(name, Place(int(gateway), json.loads(pods))))
         return
     with (
@@ -363,22 +363,22 @@ def main() -> None:
         running_gateway(found.kubectl, found.system, Path(folder) / "other.log") as other,
         CannedPod() as pod_,
     ):
-        print(f"{RATE} requests a second of the neighbour, {asked.seconds:g} s each\n\n{HEAD}", flush=True)
+        print(f"{RATE} requests a second of the neighbour, {arguments.seconds:g} s each\n\n{HEAD}", flush=True)
         found.endpoint("neighbour", keys=[KEY])
         found.pods("neighbour", pod_)
         place = Place(found.port, dict(zip(PODS, free_ports(len(PODS)), strict=True)))
         give_endpoints(found, place)
         wait_until_listed(found, "neighbour", pod_, KEY)
-        for name in asked.attacks.split(","):
-            alone = p99(asyncio.run(measure(found.port, asked.seconds)))
+        for name in arguments.attacks.split(","):
+            alone = p99(asyncio.run(measure(found.port, arguments.seconds)))
             with attacking(name, replace(place, gateway=other.port)):
                 time.sleep(ONSET)
-                elsewhere = p99(asyncio.run(measure(found.port, asked.seconds)))
+                elsewhere = p99(asyncio.run(measure(found.port, arguments.seconds)))
             before = lags(found.ops_port)
             forget_peak(found.process.pid)
             with attacking(name, place):
                 time.sleep(ONSET)
-                attacked = p99(asyncio.run(measure(found.port, asked.seconds)))
+                attacked = p99(asyncio.run(measure(found.port, arguments.seconds)))
             times = [f"{each:.1f}" for each in (alone, elsewhere, attacked, attacked / alone, attacked / elsewhere)]
             row = (*times, longest(before, lags(found.ops_port)))
             print(f"| {name.replace('_', ' ')} | {' | '.join(row)} | {peak_mib(found.process.pid):.0f} |", flush=True)

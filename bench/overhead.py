@@ -4,7 +4,7 @@ Both run at the same time, and each round puts load on one and then on the other
 
     make bench     in the image with the canned executor, and in the server image with the real model
 
-Ratios are composed by plain, pair by pair, the median of all pairs; machines are noisy, so look at the spread as well.
+Ratios are composed by plain, pair by pair, the median of all pairs; machines are noisy, so the spread matters too.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Compare scaling rules on made-up load: `python -m bench.scaling`. Pure arithmetic, a minute or less.
 
-A replica takes START_SECONDS until it answers and then SLOTS requests at once; what finds no slot waits, first come,
-first served. Over-provisioned are replicas, starting ones included, beyond those that let every request begin at once.
+A replica needs START_SECONDS until it answers. It then runs SLOTS requests at the same time; other requests wait in
+a queue. Replicas, with starting ones, are over-provisioned beyond the number that starts every request immediately.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from forebay_operator.autoscaling import Policy
 
 SLOTS = 10
 TARGET = 7
-"""Knative's default: 70 % of what a replica takes at once. All rules are given the same."""
+"""Knative's default: 70 % of the concurrency of a replica. All rules get the same."""
 
-MOST = 20
+MAX_REPLICAS = 20
 SERVICE_SECONDS = 10.0
 START_SECONDS = 60
 
@@ -35,12 +35,12 @@ TRACES: Mapping[str, tuple[int, Callable[[int], float]]] = {
     "flapping": (3600, lambda at: 3.0 if at // 45 % 2 else 0.7),
     "sparse": (7200, lambda _: 1 / 240),
 }
-"""Seconds of the trace, and requests that come in each of them, on average."""
+"""Seconds of the trace, and the average number of requests in each."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """When it comes, and for how long it runs."""
+class SimulatedRequest:
+    """When it arrives, and for how long it runs."""
 
     at: float
     seconds: float
@@ -57,7 +57,7 @@ class Replica:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulationOutcome:
     """The cost of a rule on a trace: surplus replica-seconds, request-seconds in a queue; and its decisions."""
 
     over: float
@@ -72,20 +72,20 @@ class Outcome:
         return self.over + self.queued
 
 
-def make_requests(trace: str, seed: int) -> list[Request]:
-    """The requests of a trace: they come by chance (Poisson) at its rate and run for an exponential time."""
+def make_requests(trace: str, seed: int) -> list[SimulatedRequest]:
+    """The requests of a trace: they arrive at random (Poisson) at its rate and run for an exponential time."""
     chance, (seconds, rate) = random.Random(seed), TRACES[trace]
     found = []
     for second in range(seconds):
         at = chance.expovariate(rate(second)) if rate(second) else 1.0
         while at < 1.0:
-            found.append(Request(second + at, chance.expovariate(1 / SERVICE_SECONDS)))
+            found.append(SimulatedRequest(second + at, chance.expovariate(1 / SERVICE_SECONDS)))
             at += chance.expovariate(rate(second))
     return found
 
 
-def find_ideal(requests: list[Request], seconds: int) -> list[int]:
-    """Replicas that it would take in each second if every request began as it comes."""
+def find_ideal(requests: list[SimulatedRequest], seconds: int) -> list[int]:
+    """Replicas needed in each second if every request began at its arrival."""
     changes = [0] * (seconds + 1)
     for request in requests:
         changes[min(seconds, math.ceil(request.at))] += 1
@@ -93,13 +93,20 @@ def find_ideal(requests: list[Request], seconds: int) -> list[int]:
     ideal, running = [], 0
     for change in changes[:seconds]:
         running += change
-        ideal.append(min(MOST, math.ceil(running / SLOTS)))
+        ideal.append(min(MAX_REPLICAS, math.ceil(running / SLOTS)))
     return ideal
 
 
-def simulate(requests: list[Request], seconds: int, rule: Rule, start_seconds: int = START_SECONDS) -> Outcome:
+def simulate(
+    requests: list[SimulatedRequest], seconds: int, rule: Rule, start_seconds: int = START_SECONDS
+) -> SimulationOutcome:
     """Let a rule scale from zero through all the requests. With every rule, a request wakes a model at zero."""
-    ideal, replicas, queue, coming = find_ideal(requests, seconds), list[Replica](), list[Request](), iter(requests)
+    ideal, replicas, queue, coming = (
+        find_ideal(requests, seconds),
+        list[Replica](),
+        list[SimulatedRequest](),
+        iter(requests),
+    )
     ends = list[tuple[float, int, Replica]]()
     following, over, queued, changes, longest, number = next(coming, None), 0, 0, 0, 0.0, 0
     counts = []
@@ -133,22 +140,22 @@ def simulate(requests: list[Request], seconds: int, rule: Rule, start_seconds: i
         over += max(0, len(replicas) - ideal[now])
         queued += len(queue)
         counts.append(wanted)
-    return Outcome(over, queued, changes, longest, tuple(counts))
+    return SimulationOutcome(over, queued, changes, longest, tuple(counts))
 
 
 def make_rules(idle: float) -> Mapping[str, Callable[[], Rule]]:
     """Each rule, created again for each trace."""
     return {
-        "Forebay": lambda: Forebay(Policy(0, MOST, TARGET, idle_timeout=idle)),
-        "Forebay, idle 5m": lambda: Forebay(Policy(0, MOST, TARGET)),
-        "Forebay, queueDelay 4s": lambda: Forebay(Policy(0, MOST, 0, queue_delay=4.0, idle_timeout=idle)),
-        "Knative KPA": lambda: Knative(TARGET, MOST),
-        "HPA": lambda: Horizontal(TARGET, MOST),
+        "Forebay": lambda: Forebay(Policy(0, MAX_REPLICAS, TARGET, idle_timeout=idle)),
+        "Forebay, idle 5m": lambda: Forebay(Policy(0, MAX_REPLICAS, TARGET)),
+        "Forebay, queueDelay 4s": lambda: Forebay(Policy(0, MAX_REPLICAS, 0, queue_delay=4.0, idle_timeout=idle)),
+        "Knative KPA": lambda: Knative(TARGET, MAX_REPLICAS),
+        "HPA": lambda: Horizontal(TARGET, MAX_REPLICAS),
     }
 
 
 def main() -> None:
-    """Print a table for each time that a start may take."""
+    """Print a table for each startup time."""
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="traces of each kind; the table shows their mean")
     parser.add_argument("--starts", default="20,60,120", help="comma-separated durations of a start, in seconds")

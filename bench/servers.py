@@ -25,7 +25,7 @@ END_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its base URL, the headers that it asks for, and its first process."""
+    """A running server: its base URL, the headers that it requires, and its first process."""
 
     name: str
     url: str
@@ -66,7 +66,7 @@ class Server:
         return sum(_cpu_seconds(pid) for pid in self.processes())
 
     def front_end_cpu_seconds(self) -> float:
-        """The part of it that the process has used which talks HTTP: the engine is a process of its own."""
+        """CPU time of the HTTP process: the engine is a separate process."""
         return _cpu_seconds(self.pid)
 
     def memory_bytes(self) -> int:

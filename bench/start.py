@@ -34,7 +34,7 @@ FIGURES: dict[str, Callable[[Start], float]] = {
 
 
 def start(made: AbstractContextManager[Server], model: str) -> Start:
-    """Start a server, ask for one token, end it."""
+    """Start a server, request one token, end it."""
     with made as server:
         healthy = time.perf_counter()
         asyncio.run(load(server.url, server.headers, Work(model, clients=1, requests=1, tokens=2)))

@@ -1,7 +1,7 @@
 """From a request at zero to its first token, step by step: `python -m bench.wake`, on a kind cluster.
 
-Beside it a pod with the very spec of the endpoint's, made alone, without a controller, and asked without a pause until
-its first token comes: what a start takes at least. The two take turns. The client is a pod of the cluster; steps are
+The minimum of a start is measured beside it: a single pod with the spec of the endpoint's, without a controller, polled
+without a pause until its first token arrives. The two take turns. The client is a pod of the cluster; steps are
 taken when a watch on this machine sees them, by the machine's one clock.
 """
 
@@ -25,11 +25,11 @@ from tests.e2e.cluster import NAME
 from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.scale_to_zero import SERVED
 from tests.endpoints import reason_is
-from tests.integration.api_client import connect
+from tests.integration.kubernetes_client import connect
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 PROGRAM = Path(__file__).with_name("first_token.py")
-PATIENCE = 120
+WAKE_TIMEOUT = 120
 
 STEPS: Mapping[str, tuple[str, Callable[[Manifest], bool]]] = {
     "the endpoint is scaled (gateway)": (
@@ -80,8 +80,10 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
     woken, alone, later = [], [], []
     for number in range(rounds):
         kubectl.run("scale", "iep", "waking", "--replicas=0")
-        wait_for(reason_is(kubectl, "Idle", "waking"), "it is idle", timeout=PATIENCE)
-        wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=waking") == [], "no pod is left", timeout=PATIENCE)
+        wait_for(reason_is(kubectl, "Idle", "waking"), "the endpoint is idle", timeout=WAKE_TIMEOUT)
+        wait_for(
+            lambda: kubectl.list("pods", "forebay.dev/endpoint=waking") == [], "no pod is left", timeout=WAKE_TIMEOUT
+        )
         wait_for_key(clients, url, key)
         alone.append(start_alone(kubectl, clients, f"alone-{number}", key))
         steps, ready = wake(kubectl, clients, url, key)
@@ -104,16 +106,16 @@ def row(name: str, seconds: list[float]) -> str:
 
 
 def wake(kubectl: Kubectl, clients: Clients, url: str, key: str) -> tuple[dict[str, float], float]:
-    """Seconds from the request to each step, and from the first token to Kubernetes' word that the pod is ready."""
+    """Seconds from the request to each step, and from the first token until Kubernetes reports the pod ready."""
     watching = threading.Barrier(len(STEPS) + 2)
     with ThreadPoolExecutor(len(STEPS) + 1) as pool:
         seen = {
-            name: pool.submit(see, kubectl, path, "waking", becomes, watching)
+            name: pool.submit(watch_until, kubectl, path, "waking", becomes, watching)
             for name, (path, becomes) in [*STEPS.items(), ("", READY)]
         }
         watching.wait(10)
         asked = json.loads(clients.run_inside(PROGRAM, url, key, "served"))
-        times = {name: each.result(PATIENCE) - asked["sent"] for name, each in seen.items()}
+        times = {name: each.result(WAKE_TIMEOUT) - asked["sent"] for name, each in seen.items()}
     first = asked["came"] - asked["sent"]
     return {**{name: times[name] for name in STEPS}, "the first token": first}, times[""] - first
 
@@ -130,7 +132,7 @@ def start_alone(kubectl: Kubectl, clients: Clients, name: str, key: str) -> floa
     }
     kubectl.apply(pod)
     began = time.time()
-    wait_for(lambda: address(kubectl, name) or None, "the pod has an address", timeout=PATIENCE, interval=0.05)
+    wait_for(lambda: address(kubectl, name) or None, "the pod has an address", timeout=WAKE_TIMEOUT, interval=0.05)
     url = f"http://{address(kubectl, name)}:8000/v1"
     asked = json.loads(clients.run_inside(PROGRAM, url, key, "served"))
     kubectl.run("delete", "pod", name, "--grace-period=0", "--force")
@@ -141,16 +143,16 @@ def address(kubectl: Kubectl, pod: str) -> str:
     return str(((kubectl.get("pod", pod) or {}).get("status") or {}).get("podIP") or "")
 
 
-def see(
+def watch_until(
     kubectl: Kubectl, path: str, name: str, becomes: Callable[[Manifest], bool], watching: threading.Barrier
 ) -> float:
-    """When a watch sees that an object whose name begins so has become something. Raises TimeoutError."""
+    """When a watch shows that an object with this name prefix meets the condition. Raises TimeoutError."""
 
     async def wait() -> float:
         api = ApiClient(await connect(kubectl.kubeconfig))
         place = path.format(kubectl.namespace)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAKE_TIMEOUT):
                 version = (await api.request("GET", place))["metadata"]["resourceVersion"]
                 await asyncio.to_thread(watching.wait, 10)
                 async for event in api.watch(place, {"resourceVersion": version}):

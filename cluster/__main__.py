@@ -69,25 +69,25 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def run(asked: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
-    match asked.verb:
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command of the command line."""
+    match arguments.verb:
         case "up":
-            up(asked.name, images.wanted(asked.tests) if asked.images else [], asked.also)
+            up(arguments.name, images.wanted(arguments.tests) if arguments.images else [], arguments.also)
         case "down":
-            kind.down(asked.name)
+            kind.down(arguments.name)
         case "tools":
             print(tools.host_tools())
         case "redis":
             print(redis.server())
         case "images":
             kind.ensure_engine()
-            chosen = images.with_bases(asked.only) if asked.only else images.wanted(asked.tests)
+            chosen = images.with_bases(arguments.only) if arguments.only else images.wanted(arguments.tests)
             images.build(chosen)
-            kind.load(asked.name, images.references([images.IMAGES[name] for name in asked.only] or chosen))
+            kind.load(arguments.name, images.references([images.IMAGES[name] for name in arguments.only] or chosen))
             show(chosen)
         case "gpu":
-            kind.advertise_gpus(asked.name, asked.node, asked.count)
+            kind.advertise_gpus(arguments.name, arguments.node, arguments.count)
 
 
 def up(name: str, chosen: Sequence[images.Image], also: Sequence[str] = ()) -> None:
@@ -133,13 +133,13 @@ def show(chosen: Sequence[images.Image]) -> None:
 
 def main() -> int:
     """Run one command. Returns 1 after it printed the reason of a failure, else 0."""
-    asked = parser().parse_args()
-    unknown = set(getattr(asked, "only", ())) - images.IMAGES.keys()
+    arguments = parser().parse_args()
+    unknown = set(getattr(arguments, "only", ())) - images.IMAGES.keys()
     if unknown:
         parser().error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(images.IMAGES)}")
     try:
         with alone():
-            run(asked)
+            run(arguments)
     except StepFailed as failure:
         say(str(failure))
         return 1

@@ -48,7 +48,7 @@ def of_release(found: Iterable[Source], release: str) -> list[Source]:
 
 
 def configured(release: str) -> list[Source]:
-    """The archives that this machine's apt gets a Debian release from; none on another distribution."""
+    """The archives of this machine's apt for a Debian release; empty on another distribution."""
     etc = Path("/etc/apt")
     paths = [
         etc / "sources.list",
@@ -60,7 +60,7 @@ def configured(release: str) -> list[Source]:
 
 
 def plain(uri: str) -> str:
-    """A URI that debootstrap takes: of a local mirror list (mirror+file:/…) the first entry."""
+    """A URI that debootstrap accepts: for a local mirror list (mirror+file:/…) the first entry."""
     if not uri.startswith("mirror+file:"):
         return uri
     listed = Path("/" + uri.removeprefix("mirror+file:").lstrip("/")).read_text()

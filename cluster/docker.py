@@ -20,8 +20,8 @@ from cluster.steps import Step, StepFailed, last_lines, output, say, step, wait_
 INOTIFY = {"max_user_instances": 1024, "max_user_watches": 1048576}
 """The least that kubelet, containerd and systemd in a node need (kind's "known issues": too many open files)."""
 
-PULL_PATIENCE = 15.0
-"""Seconds until a registry must have begun to answer a pull."""
+PULL_START_TIMEOUT = 15.0
+"""Seconds until a registry must have started to answer a pull."""
 
 
 def ensure() -> bool:
@@ -77,7 +77,7 @@ def start() -> None:
         pid_file = state() / "dockerd.pid"
         if running(pid_file, "dockerd"):
             say("    one is running already, and is coming up or going down")
-            wait_until(lambda: not (running(pid_file, "dockerd") and trouble()), "its first answer or its end", 60)
+            wait_until(lambda: not (running(pid_file, "dockerd") and trouble()), "its first answer or its exit", 60)
             if not trouble():
                 return
         for left, program in ((pid_file, "dockerd"), (Path("/run/docker/containerd/containerd.pid"), "containerd")):
@@ -168,9 +168,9 @@ def union_size(wanted: Iterable[Layers], known: Mapping[Layers, int]) -> int:
 
 
 class Export:
-    """Images on their way out of the engine, as a stream; layers that they share are in it once.
+    """Images exported from the engine, as a stream; layers that they share are in it once.
 
-    The engine gathers them before it sends the first byte, which takes the better part of a minute for some GB.
+    The engine gathers them before it sends the first byte, which takes almost a minute for some GB.
     """
 
     def __init__(self, references: Iterable[str]) -> None:
@@ -193,7 +193,7 @@ class Export:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Break it off where it is not over. It may be done again."""
+        """Abort it if it still runs. Idempotent."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdout
@@ -227,9 +227,9 @@ def pull(reference: str) -> bool:
         subprocess.Popen(["docker", "pull", reference], stdout=subprocess.PIPE, stderr=words) as pulling,
     ):
         assert pulling.stdout
-        if not (select.select([pulling.stdout], [], [], PULL_PATIENCE)[0] and pulling.stdout.readline()):
+        if not (select.select([pulling.stdout], [], [], PULL_START_TIMEOUT)[0] and pulling.stdout.readline()):
             pulling.kill()
-            why = last_lines(log, 1) or f"no registry answered within {PULL_PATIENCE:g} s"
+            why = last_lines(log, 1) or f"no registry answered within {PULL_START_TIMEOUT:g} s"
             say(f"    {reference} can't be pulled, so it is built here: {why}")
             return False
         with step(f"pulling {reference}", "run again; check that the disk is not full") as rest:

@@ -1,6 +1,6 @@
-"""How much longer a command of this package takes, from what its steps took elsewhere and how fast they are here.
+"""Estimates the remaining time of a command of this package from earlier measurements and the speed of this machine.
 
-`cluster up` plans its steps with it; every step that is running then says in its progress line what is left of all.
+`cluster up` plans its steps with it; every running step then shows the remaining time of all steps in its progress.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ WORK = {
     "waiting for the cluster": 20.0,
     "loading images": 120.0,
 }
-"""Seconds of one core that steps took, by how their names begin: measured by `make demo` on two cores of an AMD EPYC.
-A step beside which nothing runs counts twice its time. Steps that are not here take seconds."""
+"""Seconds of one core that steps took, by the beginning of their names. `make demo` measured them on two EPYC cores.
+A step that runs alone counts twice its time. Steps that are not listed take seconds."""
 
 SECONDS_PER_WORK = 0.5
 """Seconds that a second of work takes on two cores: the estimate begins with it, before this machine shows its own."""
@@ -60,7 +60,7 @@ class Estimate:
                 self._done += self._planned[name]
 
     def seconds_left(self) -> float | None:
-        """Seconds until all planned steps are done; None where nothing was planned."""
+        """Seconds until all planned steps are done; None without planned steps."""
         with self._lock:
             now = self._clock()
             done = self._done + sum(

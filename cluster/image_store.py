@@ -28,7 +28,7 @@ touch {FOLDER}/{RELEASED}
 
 
 def volume(name: str, node_image: str) -> str:
-    """The name of the volume for a cluster whose node has this image: another image brings images of its own."""
+    """The name of the volume for a cluster whose node has this image: another image brings its own images."""
     return f"{name}-images-{pins.key([node_image])}"
 
 
@@ -50,7 +50,7 @@ def claim(name: str, node_image: str) -> str:
 
 
 def take(store: str, node_image: str) -> bool:
-    """Remove the mark of a store that a node has released; False for one that has none."""
+    """Remove the mark of a store that a node has released; False for one without a mark."""
     return output(beside(store, node_image, "rm", f"{FOLDER}/{RELEASED}")) is not None
 
 

@@ -1,4 +1,4 @@
-"""The images that run in the cluster: what they are made of, made once for each state of that, and loaded."""
+"""The images that run in the cluster: their inputs, built once for each state of the inputs, and loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Image:
     base: str
     folder: str = ""
     official: str = ""
-    """A public image that takes its place where it can be pulled."""
+    """A public image that replaces it if it can be pulled."""
     tag: str = ""
     """A fixed tag, besides the one that names its content."""
     runs: bool = True
@@ -33,7 +33,7 @@ class Image:
     tests: bool = False
     """Whether only tests need it."""
     only_named: bool = False
-    """Whether it is made only where it is asked for by name."""
+    """Whether it is built only on request, by name."""
 
 
 IMAGES = {
@@ -59,7 +59,7 @@ IMAGES = {
 def images(tests: bool = True) -> dict[str, str]:
     """The references of the images that pods run, by name; `tests` adds those that only tests need.
 
-    They are what `build` makes from the checkout as it is now; whether they were made is not asked.
+    `build` makes them from the current checkout. This function does not check that they exist.
     """
     return {image.name: named(image) for image in wanted(tests) if image.runs}
 
@@ -70,7 +70,7 @@ def wanted(tests: bool) -> list[Image]:
 
 
 def with_bases(names: Iterable[str]) -> list[Image]:
-    """The images of these names and the bases below them. Raises KeyError for a name that is none."""
+    """The images of these names and their bases. Raises KeyError for an unknown name."""
     chosen: dict[str, Image] = {}
     below = list(names)
     while below:

@@ -37,7 +37,7 @@ def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
     """
     image = node.image()
     tools.host_tools()
-    if is_recorded(name, image) and stands(name):
+    if is_recorded(name, image) and is_healthy(name):
         say(f"    the cluster {name} is running; KUBECONFIG={kubeconfig(name)}")
         load(False)
         return
@@ -78,7 +78,7 @@ def configuration(store: str) -> str:
 
 
 def down(name: str) -> None:
-    """Take the cluster away, and the engine if it was started here and nothing else runs in it."""
+    """Remove the cluster, and the engine if this package started it and nothing else runs in it."""
     if docker.trouble():
         say("    no docker engine answers, so no cluster runs; what is left of one is cleared by the next `up`")
         return
@@ -87,7 +87,7 @@ def down(name: str) -> None:
 
 
 def delete(name: str) -> None:
-    """Remove what there is of the cluster: whole, half made, or dead since its engine died. Its image store stays."""
+    """Remove the cluster, even if it is incomplete or its engine died. Its image store stays."""
     running = containers(name)
     if running and recorded(name)[1] == running:
         for target in nodes(name):
@@ -116,12 +116,12 @@ def environment(name: str) -> dict[str, str]:
 
 
 def record_path(name: str) -> Path:
-    """Where it stands which containers make up the whole cluster, and what they were made from."""
+    """The file with the containers of the complete cluster and the key of their inputs."""
     return pins.cache() / f"{name}.cluster.json"
 
 
 def recorded(name: str) -> tuple[str, list[str]]:
-    """The key and the containers that the record names; empty when there is none."""
+    """The key and the containers in the record; empty without a record."""
     try:
         record = json.loads(record_path(name).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -141,8 +141,8 @@ def nodes(name: str) -> list[str]:
     return sorted((listed or "").split())
 
 
-def stands(name: str) -> bool:
-    """Whether a cluster that was whole still is; it may need a minute after its machine started."""
+def is_healthy(name: str) -> bool:
+    """Whether a complete cluster still works; it may need a minute after its machine started."""
     try:
         with step(f"checking the cluster {name}") as checking:
             checking.run(["kind", "export", "kubeconfig", "--name", name], env=environment(name))
@@ -172,9 +172,9 @@ def wait(waiting: Step, name: str) -> None:
 
 
 def begin_export(name: str, references: Sequence[str]) -> docker.Export | None:
-    """Have the engine gather images that `load` is going to bring into a cluster that is still to be made.
+    """Let the engine export images for `load` while the cluster is not yet created.
 
-    None where the cluster runs, or a store of images waits for it: then it is not known what is missing.
+    None if the cluster runs, or if an image store exists: then the missing images are unknown.
     """
     return None if not references or containers(name) or image_store.volumes(name) else docker.Export(references)
 
@@ -223,9 +223,9 @@ def copy(loading: Step, export: docker.Export, importing: Sequence[str]) -> None
 
 
 def advertise_gpus(name: str, target: str, count: int, resource: str = "nvidia.com/gpu") -> None:
-    """Let a node say that it has GPUs, so that pods which ask for one are scheduled on it; 0 removes them.
+    """Advertise GPUs on a node, so that pods that request one are scheduled on it; 0 removes them.
 
-    Nothing backs them. The value outlives restarts of the kubelet.
+    No real GPU backs them. The value outlives restarts of the kubelet.
     """
     escaped = resource.replace("~", "~0").replace("/", "~1")
     patch = [

@@ -1,4 +1,4 @@
-"""Every version that the cluster is made of, and where what was built from them is kept.
+"""Every version of the cluster's parts, and the folder of the build results.
 
 Versions of Go programs are in `go/go.mod`; this module reads them there.
 """
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = ROOT / "cluster"
 GO_MODULE = CLUSTER / "go"
 KWOK_MODULE = CLUSTER / "kwok"
-"""A module of its own: kwok wants other versions of some modules, and is built only where it is used."""
+"""A separate module: kwok needs other versions of some modules, and is built only for its users."""
 
 DEBIAN = "bookworm"
 """The release that images made here are based on."""
@@ -30,11 +30,11 @@ IMAGE_PREFIX = "forebay.local"
 """A name that no registry answers to: an image made here is never pulled by accident."""
 
 PASSING = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "build", "dist", "node_modules"}
-"""Names of folders that tools leave behind, never part of what is built."""
+"""Names of folders that tools leave behind. They are never an input of a build."""
 
 
 def cache() -> Path:
-    """The folder outside the checkout that keeps what was built: $FOREBAY_CACHE, else ~/.cache/forebay."""
+    """The folder outside the checkout with build results: $FOREBAY_CACHE, else ~/.cache/forebay."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get("FOREBAY_CACHE") or f"{base}/forebay")
 

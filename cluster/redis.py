@@ -20,7 +20,7 @@ def found_server() -> Path | None:
 
 
 def link_path() -> Path:
-    """Where the package's program has the name redis-server."""
+    """The package's program is named redis-server there."""
     return pins.cache() / "redis/redis-server"
 
 

@@ -54,10 +54,10 @@ class Step:
         self.progress: Callable[[], str] = lambda: last_lines(log, 1)
         """Says how far the step is; by default the last line that a command wrote."""
         self.parts: Callable[[], tuple[float, float]] | None = None
-        """Counts how many equal parts of the step are done, and of how many; None where that is not known."""
+        """Counts the finished equal parts of the step, and all parts; None if unknown."""
 
     def share(self) -> float | None:
-        """How much of it is done, from 0 to 1; None where that is not known."""
+        """The finished share, from 0 to 1; None if unknown."""
         done, parts = self.parts() if self.parts else (0, 0)
         return done / parts if parts else None
 
@@ -69,7 +69,7 @@ class Step:
         stdin: IO[bytes] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        """Run a command to its end. Raises StepFailed with its last words when it fails or is not there."""
+        """Run a command to its end. Raises StepFailed with its last output if it fails or does not exist."""
         with self.log.open("ab") as out:
             out.write(f"\n$ {' '.join(map(str, args))}\n".encode())
             out.flush()
@@ -111,7 +111,7 @@ def elapsed(seconds: float) -> str:
 
 
 def last_lines(log: Path, count: int) -> str:
-    """The last lines of a log that say something, shortened, without terminal colours."""
+    """The last lines of a log that are not empty, shortened, without terminal colours."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 8192))
         text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", file.read().decode(errors="replace"))
@@ -121,9 +121,9 @@ def last_lines(log: Path, count: int) -> str:
 
 @contextmanager
 def step(what: str, remedy: str = "") -> Iterator[Step]:
-    """Do a step: says that it begins, from time to time how far it is, and how long it took.
+    """Run a step: print its beginning, its progress from time to time, and its duration.
 
-    A StepFailed that leaves it is given the step's name and log, and `remedy` where it has none.
+    A StepFailed gets the step's name and log, and `remedy` if it has no remedy.
     """
     log = pins.cache() / "logs" / (re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-") + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
     running = Step(what, log)
     ended = threading.Event()
 
-    def beat() -> None:
+    def report_progress() -> None:
         while not ended.wait(HEARTBEAT):
             left = _estimate.seconds_left() if _estimate else None
             whole = "" if left is None else f"; {in_words(left)} left of all"
@@ -140,7 +140,7 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
     say(f"==> {what}")
     if _estimate:
         _estimate.begin(what, running.share)
-    heart = threading.Thread(target=beat, daemon=True)
+    heart = threading.Thread(target=report_progress, daemon=True)
     heart.start()
     try:
         yield running
@@ -168,7 +168,7 @@ def output(args: Sequence[str | Path], *, timeout: float = 30, env: Mapping[str,
 
 
 def wait_until(holds: Callable[[], bool], what: str, timeout: float, remedy: str = "") -> None:
-    """Ask until it holds, four times a second. Raises StepFailed after `timeout` seconds."""
+    """Check the condition four times a second until it is true. Raises StepFailed after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not holds():
         if time.monotonic() > deadline:
@@ -179,7 +179,7 @@ def wait_until(holds: Callable[[], bool], what: str, timeout: float, remedy: str
 def built(target: Path, make: Callable[[Path], None]) -> Path:
     """`target`, a folder; made first, if it is not there, by `make` in a folder that then gets its name.
 
-    So a folder that is there is whole, and what an interrupted run left is cleared by the next.
+    So an existing folder is complete, and the next run removes the rest of an interrupted one.
     """
     if target.is_dir():
         return target

@@ -1,4 +1,4 @@
-"""Reads objects from an API server without a program: a test that waits asks several times a second."""
+"""Reads objects from an API server without a program, because waiting tests poll several times a second."""
 
 import atexit
 import base64
@@ -37,15 +37,15 @@ SHORT = {
     "pvc": "persistentvolumeclaims",
 }
 CLUSTER_WIDE = {"customresourcedefinitions", "namespaces"}
-SECONDS = 30.0
+API_SERVER_TIMEOUT = 30.0
 
 
 class NotAnswered(Exception):
-    """The API server refused or did not answer; `str()` is what it said."""
+    """The API server refused or did not answer; `str()` is its message."""
 
 
 def find_resource(kind: str) -> str | None:
-    """The plural of a kind as kubectl takes it, such as "iep" or "service"; None for one that is not read here."""
+    """The plural of a kind as kubectl accepts it, such as "iep" or "service"; None for a kind that is not read here."""
     names = (SHORT.get(kind), kind, f"{kind}s")
     return next((name for name in names if name in GROUPS), None)
 
@@ -80,7 +80,7 @@ class Connection:
         if "client-certificate-data" in user:
             load_certificate(context, user)
         host = urlsplit(server["server"]).netloc
-        self._http = http.client.HTTPSConnection(host, timeout=SECONDS, context=context)
+        self._http = http.client.HTTPSConnection(host, timeout=API_SERVER_TIMEOUT, context=context)
 
     def get(self, path: str) -> tuple[int, bytes]:
         """The status and the body. Raises NotAnswered if no connection is possible."""

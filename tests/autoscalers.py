@@ -31,14 +31,14 @@ def keda_folder() -> Path:
 
 
 def install_keda_crd(kubectl: Kubectl) -> None:
-    """Have the API server take ScaledObjects, as KEDA's release defines them."""
+    """Install the CRD of ScaledObjects from KEDA's release."""
     install_crd(kubectl, keda_folder() / "config/crd/bases/keda.sh_scaledobjects.yaml", "scaledobjects.keda.sh")
 
 
 def read_trigger_parameters(trigger: str) -> dict[str, bool]:
-    """The names that KEDA's release takes in the metadata of a trigger, each with whether it must be there.
+    """The names in the metadata of a trigger that KEDA's release accepts, each with whether it is required.
 
-    The CRD takes any names: KEDA's operator reads them. KEDA publishes them as schema/generated.
+    The CRD accepts any names: KEDA's operator reads them. KEDA publishes them as schema/generated.
     """
     schema: dict[str, Any] = json.loads((keda_folder() / "schema/generated/scalers-schema.json").read_text())
     (found,) = (each for each in schema["scalers"] if each["type"] == trigger)

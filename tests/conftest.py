@@ -1,4 +1,4 @@
-"""What all kinds of tests share."""
+"""Fixtures and options of all kinds of tests."""
 
 import gc
 import subprocess
@@ -18,9 +18,9 @@ def collect_garbage() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def run_cluster(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Run a command of cluster/, such as `up`, where a person sees how far it is, as it may take minutes.
+    """Run a command of cluster/, such as `up`, with visible progress, as it may take minutes.
 
-    When it fails, no test that needs the cluster can run, so the session ends with the command's last words.
+    When it fails, no test that needs the cluster can run, so the session ends with the command's last output.
     """
     capture = request.config.pluginmanager.getplugin("capturemanager")
 

@@ -1,4 +1,4 @@
-"""Endpoints for tests, and questions that tests ask about them."""
+"""Endpoints for tests, and conditions to wait for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 CHILDREN = [("deployment", "one"), ("service", "one"), ("secret", "one-api-key")]
-"""What an endpoint named one consists of."""
+"""The children of an endpoint named one."""
 
 
 def endpoint(name: str = "one", **spec: Any) -> Manifest:
@@ -19,7 +19,7 @@ def endpoint(name: str = "one", **spec: Any) -> Manifest:
 
 
 def reason_is(kubectl: Kubectl, reason: str, name: str = "one", words: str = "") -> Callable[[], Manifest | None]:
-    """The endpoint, once Ready has this reason and its message these words."""
+    """The endpoint, once Ready has this reason and its message contains these texts."""
 
     def ask() -> Manifest | None:
         found = kubectl.get("iep", name)
@@ -36,10 +36,10 @@ def exists(kubectl: Kubectl, kind: str, name: str) -> Callable[[], Manifest | No
 def start(kubectl: Kubectl, **spec: Any) -> Manifest:
     """Apply an endpoint and wait for its Deployment."""
     kubectl.apply(endpoint(**spec))
-    return wait_for(exists(kubectl, "deployment", "one"), "the Deployment is made")
+    return wait_for(exists(kubectl, "deployment", "one"), "the Deployment exists")
 
 
 def wait_for_no_children(kubectl: Kubectl, name: str) -> None:
     """Wait until nothing is left that carries the endpoint's label."""
     kinds = ",".join(kind for kind, _ in CHILDREN) + ",pods"
-    wait_for(lambda: kubectl.list(kinds, f"forebay.dev/endpoint={name}") == [], "every child is gone", timeout=60)
+    wait_for(lambda: kubectl.list(kinds, f"forebay.dev/endpoint={name}") == [], "every child is deleted", timeout=60)

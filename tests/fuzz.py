@@ -1,4 +1,4 @@
-"""How often hypothesis tries what comes from outside: 300 cases in `make test`, 10,000 in `make soak`."""
+"""How many cases of outside input hypothesis tries: 300 cases in `make test`, 10,000 in `make soak`."""
 
 import os
 from collections.abc import Callable

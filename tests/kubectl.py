@@ -17,7 +17,7 @@ Manifest = dict[str, Any]
 
 
 class Refused(AssertionError):
-    """kubectl ended with an error; `str()` is what it wrote."""
+    """kubectl failed; `str()` is its output."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ class Kubectl:
 
 
 def wait_for(ask: Callable[[], T | None], what: str, timeout: float = 60, interval: float = 0.2) -> T:
-    """Ask until the answer is neither None nor False, and return it.
+    """Call until the result is neither None nor False, and return it.
 
     Raises:
-        AssertionError: it was not within `timeout` seconds.
+        AssertionError: no such result within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:

@@ -17,19 +17,19 @@ GROUPS = {
     "tests/e2e/test_truth.py::test_gpus": "gpus",
     # Each takes half of the node's CPUs.
     "tests/e2e/test_main_job.py": "large",
-    "tests/e2e/test_rollouts.py::test_a_bad_change": "large",
+    "tests/e2e/test_rollouts.py::test_a_failed_surge_change": "large",
 }
-"""Tests, by how their ids begin, that share something on this machine and so one worker."""
+"""Tests, by the beginning of their ids, that share a resource of this machine and so one worker."""
 
 INDEPENDENT = (
     "tests/e2e/test_scaling.py",
     "tests/e2e/test_endpoints.py::TestHub",
     "tests/e2e/test_rollouts.py",
     "tests/e2e/test_server_image.py",
-    "tests/e2e/test_truth.py::test_a_misspelt",
-    "tests/e2e/test_truth.py::test_what_is_missing",
+    "tests/e2e/test_truth.py::test_a_misspelled",
+    "tests/e2e/test_truth.py::test_missing_objects",
 )
-"""Tests that share nothing, so that each goes wherever a worker is free."""
+"""Tests that share no resource, so that each runs on any free worker."""
 
 FIRST = (
     "tests/unit/operator/test_fuzz_reconcile.py",
@@ -42,12 +42,12 @@ FIRST = (
     "tests/integration/test_gateway_jobs.py",
     "tests/e2e/test_scaling.py",
     "tests/e2e/test_main_job.py",
-    "tests/e2e/test_rollouts.py::test_a_bad_change",
+    "tests/e2e/test_rollouts.py::test_a_failed_surge_change",
     "tests/e2e/test_queues.py",
     "tests/e2e/test_endpoints.py",
     "tests/e2e/test_truth.py",
 )
-"""What takes longest begins first, so that no worker is left with it at the end."""
+"""The slowest tests begin first, so that no worker runs one alone at the end."""
 
 
 def find_group(nodeid: str) -> str:
@@ -71,7 +71,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes longest first. The order within a file stays."""
+    """Put the slowest tests first. The order within a file stays."""
     order = {begin: number for number, begin in enumerate(FIRST)}
     items.sort(
         key=lambda item: min((order[each] for each in FIRST if item.nodeid.startswith(each)), default=len(FIRST))

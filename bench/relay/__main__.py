@@ -22,7 +22,7 @@ LEVELS = (64, 256, 1024, 4096)
 STREAMS_PER_SECOND = 1024
 """How fast the streams begin, but in no less than a second."""
 
-SECONDS = 8
+RUN_SECONDS = 8
 """For which all streams of a run are there."""
 
 WINDOW = 6.5
@@ -113,7 +113,12 @@ def measure(name: str, pid: int, port: int, streams: int, programs: peers.Progra
     """Load one program, and count its CPU time while all streams are there."""
     ramp = max(1.0, streams / STREAMS_PER_SECOND)
     client = load(
-        port, streams, int((SECONDS + ramp) * CHUNKS_PER_SECOND), programs, f"--ramp={ramp}", f"--window={WINDOW}"
+        port,
+        streams,
+        int((RUN_SECONDS + ramp) * CHUNKS_PER_SECOND),
+        programs,
+        f"--ramp={ramp}",
+        f"--window={WINDOW}",
     )
     assert client.stdout
     client.stdout.readline()

@@ -1,4 +1,4 @@
-"""Opens streams, checks that every chunk comes once and in order, and prints what it measured as JSON."""
+"""Opens streams, checks that every chunk arrives once and in order, and prints the measurements as JSON."""
 
 import argparse
 import asyncio
@@ -27,7 +27,7 @@ class Measured:
     done: int = 0
     window: tuple[float, float] = (0.0, 0.0)
     in_window: int = 0
-    """Chunks that came in the window in which the CPU time is taken."""
+    """Chunks that arrived in the window in which the CPU time is measured."""
 
 
 class Stream(asyncio.Protocol):

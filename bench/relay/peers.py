@@ -1,4 +1,4 @@
-"""The programs that stand between client and upstream, each on one worker, with their versions."""
+"""The programs between client and upstream, each on one worker, with their versions."""
 
 import hashlib
 import os
@@ -40,7 +40,7 @@ NAMES = ("nginx", "vllm-router", "gateway", "aiohttp", "starlette", "litellm")
 
 @dataclass(frozen=True)
 class Programs:
-    """Where the peers are."""
+    """The addresses of the peers."""
 
     python: Path
     nginx: Path
@@ -106,7 +106,7 @@ def standing(name: str, programs: Programs, upstream: int, folder: Path) -> Iter
 
 @contextmanager
 def standing_gateway(folder: Path, valkey_url: str = "") -> Iterator[Gateway]:
-    """The gateway on a real API server of its own, for the endpoints of the namespace home; jobs in Valkey if asked."""
+    """The gateway on its own real API server, for the endpoints of the namespace home; jobs in Valkey on request."""
     with ExitStack() as stack:
         kubectl = stack.enter_context(start_control_plane(host_tools(), folder, CRD)).kubectl.within("home")
         for namespace in ("home", "system"):

@@ -14,7 +14,7 @@ import uvloop
 
 CHUNKS_PER_SECOND = 10
 SLOTS = 50
-"""Streams tick in this many groups, so that the chunks come evenly: one group every 2 ms."""
+"""Streams tick in this many groups, so that the chunks are evenly spread: one group every 2 ms."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)

@@ -17,9 +17,9 @@ from statistics import median
 
 from bench.relay.peers import standing_gateway
 from forebay_kube.api_client import ApiClient
-from tests.integration.api_client import connect
 from tests.integration.canned_pod import CannedPod
 from tests.integration.gateway_process import KEY, MODEL, Gateway
+from tests.integration.kubernetes_client import connect
 
 ENDPOINTS = "/apis/forebay.dev/v1alpha1/namespaces/home/inferenceendpoints"
 ROUNDS = 20
@@ -60,7 +60,7 @@ def wake(gateway: Gateway, pool: ThreadPoolExecutor, name: str, place: float) ->
 
 
 def ask(port: int) -> tuple[float, float]:
-    """When a request began and when the first byte of its answer came. Raises RuntimeError for another than 200."""
+    """When a request began and when its first byte arrived. Raises RuntimeError for a status other than 200."""
     body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:

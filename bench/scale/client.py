@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import aiohttp
 from kubernetes.aio import client
 
-from tests.integration.api_client import connect as open_client
+from tests.integration.kubernetes_client import connect as open_client
 from tests.kubectl import Kubectl, Manifest
 
 T = TypeVar("T")
@@ -24,10 +24,10 @@ class Client:
     async def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
     ) -> Any:
-        """Ask, and return the JSON of the answer.
+        """Send a request, and return the JSON of the response.
 
         Raises:
-            RuntimeError: the API server refused, so the round says nothing.
+            RuntimeError: the API server refused, so the round has no result.
         """
         async with self._ask(method, path, body, content_type, query) as response:
             data = await response.read()

@@ -32,7 +32,7 @@ def read_audit(log: Path, begin: int = 0) -> tuple[Requests, int]:
 
 
 def writes(requests: Requests) -> Requests:
-    """Those that change something, but for the Lease, whose writes depend only on time."""
+    """The writes among the requests. The Lease does not count, because its writes depend only on time."""
     return Counter({key: count for key, count in requests.items() if key[0] in WRITES and key[1] != "leases"})
 
 

@@ -40,8 +40,8 @@ def build_children(endpoint: Manifest) -> list[Manifest]:
     parsed = parse_endpoint({**endpoint, "metadata": {**endpoint["metadata"], "uid": "", "generation": 1}})
     settings = Settings(GPU_IMAGE, "")
     unwatched = build_unwatched(parsed, settings)
-    settled = digest({"auth": vars(parsed.auth), "children": unwatched})
-    deployment = build_deployment(parsed, settings, unwatched=settled)
+    unwatched_digest = digest({"auth": vars(parsed.auth), "children": unwatched})
+    deployment = build_deployment(parsed, settings, unwatched=unwatched_digest)
     secrets = build_key_secret(parsed), build_control_secret(parsed)
     return [dict(child) for child in (*secrets, *unwatched, build_service(parsed), deployment)]
 

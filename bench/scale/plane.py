@@ -1,4 +1,4 @@
-"""A control plane with a scheduler and with nodes that kwok plays, for as many pods as are asked for."""
+"""A control plane with a scheduler and with nodes that kwok plays, for the requested number of pods."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +16,7 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 STAGES = Path(__file__).with_name("stages.yaml")
 
 QPS = ("--kube-api-qps=1000", "--kube-api-burst=2000")
-"""Of controllers and scheduler, whose defaults (20 and 50 a second) would be what is measured."""
+"""Limits of controllers and scheduler. Their defaults (20 and 50 a second) would distort the measurement."""
 
 GPUS_PER_NODE = 200
 POD_ADDRESS = "127.64.0.1"
@@ -28,7 +28,7 @@ class Plane:
     """A control plane that runs.
 
     Attributes:
-        admin: kubectl of an administrator, who is not in the audit log.
+        admin: kubectl of an administrator, whose requests are not in the audit log.
         operator: kubectl with the operator's own rights, all of whose requests are.
         audit: the audit log.
     """

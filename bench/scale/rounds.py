@@ -38,7 +38,7 @@ QUIET = 0.1
 """Cores that a control plane may use, over two seconds, and count as quiet: its nodes' heartbeats remain."""
 
 SILENCE = 3
-"""Seconds without a write after which there will be none."""
+"""Seconds without a write after which no write follows."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Round:
         settle: until nothing is written any more.
         idle: nothing happens.
         restart: from the start of the process until its first pass is over, with nothing to do.
-        after_restart: what it asked for then.
+        after_restart: its requests then.
         memory: MB that were resident when idle, after the restart, and the most before it.
     """
 
@@ -88,8 +88,8 @@ class Round:
     memory: tuple[float, float, float]
 
 
-class Operator:
-    """The operator as a process of its own."""
+class OperatorProcess:
+    """The operator as a separate process."""
 
     def __init__(self, kubectl: Kubectl, log: Path) -> None:
         self.port = free_ports(1)[0]
@@ -98,13 +98,13 @@ class Operator:
 
     @contextmanager
     def run(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Start it, wait until it has seen every endpoint, and end it with the context."""
+        """Start it, wait until it has read every endpoint, and end it with the context."""
         command = [
             sys.executable, "-m", "forebay_operator", "--gpu-image", objects.GPU_IMAGE, "--namespace", "forebay-system",
             "--health-address", f"127.0.0.1:{self.port}", "--watch-namespaces", OPERATED, "--log-level", "WARNING",
         ]  # fmt: skip
         with running(self._log, *command, env=self._kubectl.environment()) as process:
-            wait_for(lambda: self._leads(process), "the operator has seen every endpoint", TIMEOUT, interval=0.02)
+            wait_for(lambda: self._leads(process), "the operator has read every endpoint", TIMEOUT, interval=0.02)
             yield process
 
     def _leads(self, process: subprocess.Popen[bytes]) -> bool:
@@ -148,14 +148,14 @@ class Meter:
 
 
 async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short: bool = False) -> Round:
-    """Measure one size on a control plane of its own; nothing happens for `idle` seconds.
+    """Measure one size on its own control plane, with an idle time of `idle` seconds.
 
     The `short` form omits the pauses that only times need.
     """
     for namespace in (BARE, OPERATED):
         plane.admin.run("create", "namespace", namespace)
     meter = Meter(plane)
-    operator = Operator(plane.operator, folder / "operator.log")
+    operator = OperatorProcess(plane.operator, folder / "operator.log")
     wanted = [objects.build_endpoint(OPERATED, number) for number in range(endpoints)]
     async with connect(plane.admin) as admin, connect(plane.operator) as bare, answer_for_pods():
         with operator.run() as process:
@@ -192,8 +192,8 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
             updated = end()
             end = meter.begin(process.pid)
             await wait_until_written(operator)
-            settled = end()
-            phases = applied, trailing, updated, settled
+            quiet = end()
+            phases = applied, trailing, updated, quiet
             assert operator.written() == sum((measures.writes(each.requests) for each in phases), measures.Requests())
             end = meter.begin(process.pid)
             await asyncio.sleep(idle)
@@ -209,7 +209,7 @@ async def measure(plane: Plane, folder: Path, endpoints: int, idle: float, short
             await asyncio.sleep(SILENCE)
             after = end()
             resident = memory[0], measures.memory_mb(process.pid), memory[1]
-    return Round(endpoints, bare_applied, applied, trailing, updated, settled, idled, restarted, after, resident)
+    return Round(endpoints, bare_applied, applied, trailing, updated, quiet, idled, restarted, after, resident)
 
 
 def add(one: Phase, other: Phase) -> Phase:
@@ -250,21 +250,21 @@ async def change(client: Client, manifest: Manifest) -> None:
 async def all_become(
     client: Client, collection: str, state: Callable[[Manifest], bool], count: int, namespace: str = OPERATED
 ) -> AsyncIterator[None]:
-    """Let something be done, and wait until so many objects of a collection were seen in a state at once.
+    """Run the body, and wait until `count` objects of a collection were in a state at the same time.
 
-    Those that there were before do not count before they change.
+    Existing objects count only after they change.
     """
     known: set[str] = set()
     path = collection.format(namespace)
     version = await client.find_version(path)
 
-    async def see() -> None:
+    async def count_changes() -> None:
         async for thing in client.watch(path, version):
             (known.add if state(thing) else known.discard)(thing["metadata"]["name"])
             if len(known) == count:
                 return
 
-    seeing = asyncio.create_task(see())
+    seeing = asyncio.create_task(count_changes())
     yield
     await asyncio.wait_for(seeing, TIMEOUT)
 
@@ -281,8 +281,8 @@ async def wait_until_quiet(short: bool) -> None:
         before = now
 
 
-async def wait_until_written(operator: Operator) -> None:
-    """Wait until the operator has nothing left to write: what it holds back, it holds back for a while only."""
+async def wait_until_written(operator: OperatorProcess) -> None:
+    """Wait until the operator has no writes left: it delays throttled writes only for some time."""
     await asyncio.sleep(KEY_INTERVAL)
     before = operator.written()
     while await asyncio.sleep(SILENCE, True):

@@ -33,7 +33,7 @@ def _messages(model: str, number: int, blocks: Sequence[Part]) -> Iterator[Part]
 
 
 def _split(block: Part) -> tuple[Part, list[Part]]:
-    """How a block begins, and what comes after it."""
+    """The event that begins a block, and its further events."""
     match block["type"]:
         case "text":
             return {**block, "text": ""}, [{"type": "text_delta", "text": block["text"]}]

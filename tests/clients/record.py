@@ -16,8 +16,8 @@ from tests.clients.scenarios import SCENARIOS, Scenario
 from tests.clients.trimming import trim_request
 
 MODEL = "forebay"
-SECONDS = 60
-"""The longest that a run of a client may take."""
+CLIENT_RUN_TIMEOUT = 60
+"""The time limit of one run of a client."""
 
 CODEX_CONFIG = """model = "{model}"
 model_provider = "forebay"
@@ -46,7 +46,7 @@ QUIET = {
 
 
 def record(scenario: Scenario, folder: Path, home: Path) -> dict[str, Any]:
-    """What one run of a client sent, and which client it was."""
+    """The requests of one run of a client, and the client."""
     project = home / "project"
     project.mkdir()
     (project / "notes.txt").write_text("The dam stood.\n")
@@ -74,7 +74,7 @@ def record(scenario: Scenario, folder: Path, home: Path) -> dict[str, Any]:
 
 
 def choose(sent: list[dict[str, Any]], scenario: Scenario) -> list[dict[str, Any]]:
-    """The requests that are kept."""
+    """The requests to store."""
     if scenario.keep is None:
         return sent
     if isinstance(scenario.keep, str):
@@ -83,7 +83,7 @@ def choose(sent: list[dict[str, Any]], scenario: Scenario) -> list[dict[str, Any
 
 
 def run(command: list[str], project: Path, env: dict[str, str]) -> str:
-    """What a client prints. Raises CalledProcessError when it fails."""
+    """The output of a client. Raises CalledProcessError if it fails."""
     return subprocess.run(
         command,
         cwd=project,
@@ -92,7 +92,7 @@ def run(command: list[str], project: Path, env: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=SECONDS,
+        timeout=CLIENT_RUN_TIMEOUT,
     ).stdout.strip()
 
 

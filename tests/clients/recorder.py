@@ -1,4 +1,4 @@
-"""A server on loopback that answers a client by a scenario, and keeps what the client asked."""
+"""A server on loopback that answers a client by a scenario and records its requests."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ DONE: dict[str, tuple[Part, ...]] = {
 """The last answer."""
 
 FOUND: Part = {"type": "text", "text": "Dams hold water: https://example.com/dams"}
-"""The answer to Claude Code where it has the search done by a request of its own, with no tool but the search."""
+"""The answer to Claude Code's separate search request, which has no tool except the search."""
 
 
 class Recorder(ThreadingHTTPServer):
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Recorder
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the requests are what is kept."""
+        """Logs nothing, because the requests are recorded."""
 
     def _serve(self) -> None:
         data = self.rfile.read(int(self.headers.get("content-length") or 0))

@@ -1,4 +1,4 @@
-"""What the clients are asked when their requests are recorded, and what the server answers."""
+"""The prompts of the clients while their requests are recorded, and the answers of the server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tests.clients.answers import Part
 
 LARGEST = "largest"
-"""Of requests that a client sends all at once."""
+"""The largest of several requests that a client sends together."""
 
 
 @dataclass(frozen=True)

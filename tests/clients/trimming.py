@@ -29,7 +29,7 @@ UUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}
 DEVICE = re.compile(r"\b[0-9a-f]{64}\b")
 MILLISECONDS = re.compile(r"\b1[0-9]{12}\b")
 MACHINE = re.compile(r" \([^()]*(?:\([^()]*\))?[^()]*\)")
-"""What a client says in its user-agent of the machine."""
+"""The part of a client's user-agent about the machine."""
 
 
 def trim_request(request: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What others say an OpenAI-compatible server must do, run against one that is up."""
+"""Conformance suites of others, run against a running server."""

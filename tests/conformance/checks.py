@@ -22,7 +22,7 @@ WEATHER = {
 
 @dataclass(frozen=True)
 class Target:
-    """The server that is asked, by the address before /v1."""
+    """The server under test, by its address before /v1."""
 
     address: str
     key: str
@@ -34,7 +34,7 @@ class Target:
 
 
 def run_checks(groups: Mapping[str, Mapping[str, Check]]) -> None:
-    """Run the group that the arguments name, and print what came of it."""
+    """Run the group that the arguments name, and print its outcome."""
     *target, group = sys.argv[1:]
     found = {name: _try(check, Target(*target)) for name, check in groups[group].items()}
     print(json.dumps(found))

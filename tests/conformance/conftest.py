@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster import images as cluster_images
-from tests.conformance.outcome import Outcome
+from tests.conformance.outcome import CheckOutcome
 from tests.conformance.programs import environment
 from tests.conformance.servers import Server, files_of, running
 
@@ -14,7 +14,7 @@ ROWS = pytest.StashKey[list[str]]()
 
 TOOLS = {"TOOL_CALL_PARSER": "hermes", "ENABLE_AUTO_TOOL_CHOICE": "true"}
 GREEDY = '{"temperature": 0, "repetition_penalty": 1.05}'
-"""So that each run gets the same answers, and none that goes on until the context is full."""
+"""Each run gets the same answers, and no answer fills the context."""
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def tiny(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="session")
 def real(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """SmolLM2-135M-Instruct. No key is asked for: the one of openai-python's suite has blanks."""
+    """SmolLM2-135M-Instruct. No key is required: the key of openai-python's suite has blanks."""
     folder = tmp_path_factory.mktemp("real")
     env = {
         "MODEL_NAME": "/model",
@@ -85,10 +85,10 @@ def embedding(images: dict[str, str], programs: Path, tmp_path_factory: pytest.T
 
 
 @pytest.fixture
-def expect(request: pytest.FixtureRequest) -> Callable[[Outcome], None]:
+def expect(request: pytest.FixtureRequest) -> Callable[[CheckOutcome], None]:
     """Put an outcome into the table, and fail where it is not well."""
 
-    def expect(outcome: Outcome) -> None:
+    def expect(outcome: CheckOutcome) -> None:
         request.config.stash.setdefault(ROWS, []).append(outcome.row)
         outcome.check()
 

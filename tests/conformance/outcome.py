@@ -1,11 +1,11 @@
-"""What a check of the API came to: a row of the table that the run ends with."""
+"""The outcome of a check of the API: a row of the final table."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Of `passed` + `failures` + `cannot_apply` tests; a failure says which test and what was wrong."""
+class CheckOutcome:
+    """The counts of `passed`, `failures` and `cannot_apply` tests; a failure names the test and the error."""
 
     name: str
     passed: int

@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements/conformance.txt"
 OPENAI = "3.57.0"
-SECONDS = 1200
-"""The longest that one program may take."""
+PROGRAM_TIMEOUT = 1200
+"""The time limit of one program."""
 
 
 def environment() -> Path:
@@ -40,14 +40,14 @@ def environment() -> Path:
 
 
 def run(*command: str | Path) -> None:
-    """Raises RuntimeError with the program's last words."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    """Raises RuntimeError with the program's last output."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PROGRAM_TIMEOUT)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def answer(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
-    """What a program prints, whatever its exit status."""
+    """The output of a program, with any exit status."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -55,6 +55,6 @@ def answer(*command: str | Path, cwd: Path | None = None, **variables: str) -> s
         capture_output=True,
         text=True,
         check=False,
-        timeout=SECONDS,
+        timeout=PROGRAM_TIMEOUT,
     )
     return done.stdout if done.stdout.strip() else done.stderr

@@ -1,6 +1,6 @@
-"""What many clients, leaving clients and hostile clients do to a server that is up; against the canned model.
+"""Many, disconnecting and hostile clients against a running server with the canned model.
 
-On raw sockets, because a good HTTP client refuses to send what is tried here.
+On raw sockets, because a good HTTP client refuses to send such requests.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tests.conformance.outcome import Outcome
+from tests.conformance.outcome import CheckOutcome
 from tests.conformance.servers import Server
 
 TOKENS = 48
-SECONDS = 300.0
-"""The longest that one check may take."""
+CHECK_TIMEOUT = 300.0
+"""The time limit of one check."""
 
-AT_ONCE = 200
-"""Malformed requests that are under way at the same time."""
+PARALLEL_MALFORMED = 200
+"""Malformed requests that run at the same time."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Target:
     model: str
 
     def request(self, path: str, body: bytes, *, method: str = "POST", key: str | None = None, more: str = "") -> bytes:
-        """A whole HTTP/1.1 request; `key` "" sends none."""
+        """A whole HTTP/1.1 request; `key` "" sends no key."""
         key = self.key if key is None else key
         authorization = f"authorization: Bearer {key}\r\n" if key else ""
         head = (
@@ -51,7 +51,7 @@ class Target:
         return self.request("/v1/chat/completions", json.dumps(body).encode())
 
     async def send(self, request: bytes) -> bytes:
-        """Everything that comes back until the server closes the connection."""
+        """All bytes of the server until it closes the connection."""
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
             writer.write(request)
@@ -95,7 +95,7 @@ def stream_problem(reply: bytes, expected: str) -> str:
 
 
 async def disconnects(target: Target, count: int) -> str:
-    """`count` clients that leave in the middle of a stream: nothing may go on running for them."""
+    """`count` clients that disconnect in the middle of a stream: no request may continue for them."""
 
     async def leave() -> None:
         reader, writer = await asyncio.open_connection(target.host, target.port)
@@ -266,7 +266,7 @@ VALUES: tuple[object, ...] = (
 async def hostile(target: Target, count: int, seed: int = 4) -> str:
     """`count` malformed requests: never a 5xx, and never anything but 401 without a good key."""
     random_ = random.Random(seed)
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn = asyncio.Semaphore(PARALLEL_MALFORMED)
     wrong: Counter[str] = Counter()
     answers: Counter[int] = Counter()
 
@@ -307,7 +307,7 @@ async def _text(target: Target) -> str:
     return str(json.loads(whole.partition(b"\r\n\r\n")[2])["choices"][0]["message"]["content"])
 
 
-def outcomes(server: Server, model: str, streaming: int, leaving: int, bad: int) -> Iterator[Outcome]:
+def outcomes(server: Server, model: str, streaming: int, leaving: int, bad: int) -> Iterator[CheckOutcome]:
     """The three checks with these counts, one after the other."""
     address = urlsplit(server.address)
     target = Target(address.hostname or "", address.port or 80, server.ops, server.key, model)
@@ -318,12 +318,12 @@ def outcomes(server: Server, model: str, streaming: int, leaving: int, bad: int)
     ]
     for name, run, count in checks:
         wrong = asyncio.run(_in_time(run(target, count)))
-        yield Outcome(name, 0 if wrong else count, (wrong,) if wrong else ())
+        yield CheckOutcome(name, 0 if wrong else count, (wrong,) if wrong else ())
 
 
 async def _in_time(check: Awaitable[str]) -> str:
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             return await check
     except TimeoutError:
-        return f"not done in {SECONDS:g} s"
+        return f"not done in {CHECK_TIMEOUT:g} s"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 MODEL = "forebay"
 NAMES = f"{MODEL} gpt-6-astra gpt-3.5-turbo-instruct text-embedding-3-small"
-"""What the server is asked for: openai-python's suite has names of its own."""
+"""The served model names: openai-python's suite has its own."""
 
 START_SECONDS = 240.0
 
@@ -60,7 +60,7 @@ def running(image: str, env: Mapping[str, str], folder: Path, mounts: Mapping[Pa
 
 
 def wait_ready(server: Server, container: str) -> None:
-    """Raises RuntimeError with the server's last words when it ends, or is not ready in time."""
+    """Raises RuntimeError with the server's last output if it ends, or is not ready in time."""
     deadline = time.monotonic() + START_SECONDS
     while not answers(f"{server.ops}/readyz"):
         ended = docker("inspect", "--format={{.State.Running}}", container) != "true"
@@ -94,7 +94,7 @@ def files_of(image: str, folder: Path) -> Path:
 
 
 def docker(*arguments: str) -> str:
-    """What docker prints. Raises RuntimeError with what it says when it fails."""
+    """The output of docker. Raises RuntimeError with its message if it fails."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
         raise RuntimeError(f"docker {arguments[0]}: {done.stderr.strip()}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance.outcome import Outcome
+from tests.conformance.outcome import CheckOutcome
 from tests.conformance.programs import OPENAI, ROOT, answer
 from tests.conformance.servers import MODEL, Server
 
@@ -41,7 +41,7 @@ class Exemption:
 
 
 def exemptions(text: str) -> list[Exemption]:
-    """What cannot_apply.txt says. Raises ValueError for a line without a reason."""
+    """The content of cannot_apply.txt. Raises ValueError for a line without a reason."""
     found = []
     for line in text.splitlines():
         if not line or line.startswith("#"):
@@ -55,8 +55,8 @@ def exemptions(text: str) -> list[Exemption]:
     return found
 
 
-def comply(programs: Path, url: str, key: str, model: str, name: str, *, without: Sequence[str] = ()) -> Outcome:
-    """One format of llm-comply; tests with a word of `without` in their names do not run."""
+def comply(programs: Path, url: str, key: str, model: str, name: str, *, without: Sequence[str] = ()) -> CheckOutcome:
+    """One format of llm-comply; tests whose names contain a text of `without` do not run."""
     command: list[str | Path] = [programs / "venv/bin/llm-comply", "-u", url, f"-k{key}", "-m", model]
     printed = answer(*command, "--format", name, "--json", "--timeout", "120")
     results = json.loads(printed)["results"]
@@ -65,10 +65,10 @@ def comply(programs: Path, url: str, key: str, model: str, name: str, *, without
         f"{each['name']}: {'; '.join(each['errors'])[:500]}" for each in apply if each["status"] == "failed"
     )
     passed = sum(each["status"] == "passed" for each in apply)
-    return Outcome(f"llm-comply {name}", passed, failures, len(results) - passed - len(failures))
+    return CheckOutcome(f"llm-comply {name}", passed, failures, len(results) - passed - len(failures))
 
 
-def openai_suite(programs: Path, url: str, parts: Sequence[str]) -> Outcome:
+def openai_suite(programs: Path, url: str, parts: Sequence[str]) -> CheckOutcome:
     """openai-python's own tests of these parts."""
     files = [f"tests/api_resources/{part}" for part in parts]
     options = ["-q", "--tb=line", "-p", "no:cacheprovider", "-n", "2", "-rA"]
@@ -79,7 +79,7 @@ def openai_suite(programs: Path, url: str, parts: Sequence[str]) -> Outcome:
     return of_pytest(name, printed)
 
 
-def langchain(programs: Path, url: str, key: str, model: str) -> Outcome:
+def langchain(programs: Path, url: str, key: str, model: str) -> CheckOutcome:
     """langchain's standard chat tests through langchain-openai."""
     options = ["-q", "--tb=line", "-p", "no:cacheprovider", "-p", "asyncio", "--asyncio-mode=auto", "-rA"]
     # Its client keeps connections from test to test, and those belong to a loop.
@@ -90,7 +90,7 @@ def langchain(programs: Path, url: str, key: str, model: str) -> Outcome:
     return of_pytest("langchain's standard chat tests", printed)
 
 
-def library(programs: Path, name: str, group: str, server: Server, key: str) -> Outcome:
+def library(programs: Path, name: str, group: str, server: Server, key: str) -> CheckOutcome:
     """A library of clients, by the program that has its name: see checks.py."""
     module = f"tests.conformance.{name}_library"
     arguments = [server.address, key, MODEL, group]
@@ -98,13 +98,13 @@ def library(programs: Path, name: str, group: str, server: Server, key: str) -> 
     try:
         results: dict[str, str] = json.loads(printed.splitlines()[-1])
     except (ValueError, IndexError):
-        return Outcome(f"{name}, {group}", 0, (printed[-2000:],))
+        return CheckOutcome(f"{name}, {group}", 0, (printed[-2000:],))
     failures = tuple(f"{check}: {wrong}" for check, wrong in results.items() if wrong)
-    return Outcome(f"{name}, {group}", len(results) - len(failures), failures)
+    return CheckOutcome(f"{name}, {group}", len(results) - len(failures), failures)
 
 
-def of_pytest(name: str, printed: str) -> Outcome:
-    """What pytest -rA printed, less what cannot apply."""
+def of_pytest(name: str, printed: str) -> CheckOutcome:
+    """The output of pytest -rA, without the tests that cannot apply."""
     known = exemptions(CANNOT_APPLY.read_text("utf-8"))
     passed = cannot_apply = 0
     failures = []
@@ -121,10 +121,10 @@ def of_pytest(name: str, printed: str) -> Outcome:
             failures.append(line)
     if not passed:
         failures.append(printed[-2000:])
-    return Outcome(name, passed, tuple(failures), cannot_apply)
+    return CheckOutcome(name, passed, tuple(failures), cannot_apply)
 
 
-def schemathesis(programs: Path, url: str, key: str, seconds: int) -> Outcome:
+def schemathesis(programs: Path, url: str, key: str, seconds: int) -> CheckOutcome:
     """Requests made from the server's own OpenAPI document, until the time is over: no 5xx."""
     options = ["--checks=not_a_server_error", "--phases=coverage,fuzzing", "--continue-on-failure", "--no-color"]
     limits = ["--request-timeout=60", "--seed=4", "--workers=2", "--warnings=off", f"--max-time={seconds}"]
@@ -137,4 +137,4 @@ def schemathesis(programs: Path, url: str, key: str, seconds: int) -> Outcome:
     if not found or (not failures and not found[2]):
         failures.append(printed[-2000:])
     generated = int(found[1]) if found else 0
-    return Outcome(f"schemathesis for {seconds} s, no 5xx", generated - len(failures), tuple(failures))
+    return CheckOutcome(f"schemathesis for {seconds} s, no 5xx", generated - len(failures), tuple(failures))

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.conformance import robustness, suites
-from tests.conformance.outcome import Outcome
+from tests.conformance.outcome import CheckOutcome
 from tests.conformance.servers import MODEL, Server
 
 pytestmark = pytest.mark.conformance
 
-Expect = Callable[[Outcome], None]
+Expect = Callable[[CheckOutcome], None]
 
 
 @pytest.mark.parametrize("name", suites.FORMATS)
@@ -29,7 +29,7 @@ def test_llm_comply_on_canned_answers(canned: Server, programs: Path, expect: Ex
         pytest.param(1000, 200, 10_000, id="long", marks=pytest.mark.soak),
     ],
 )
-def test_many_leaving_and_hostile_clients(
+def test_many_disconnecting_and_hostile_clients(
     canned: Server, expect: Expect, streams: int, disconnects: int, malformed: int
 ) -> None:
     for outcome in robustness.outcomes(canned, MODEL, streams, disconnects, malformed):
@@ -89,7 +89,7 @@ def test_the_javascript_client(real: Server, images: dict[str, str], expect: Exp
     assert done.returncode == 0, done.stderr
     results: dict[str, str] = json.loads(done.stdout)
     failures = tuple(f"{name}: {wrong}" for name, wrong in results.items() if wrong)
-    expect(Outcome("openai's JavaScript client", len(results) - len(failures), failures))
+    expect(CheckOutcome("openai's JavaScript client", len(results) - len(failures), failures))
 
 
 @pytest.mark.parametrize(

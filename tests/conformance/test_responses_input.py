@@ -1,4 +1,4 @@
-"""Items of /v1/responses that a client sends back as they came, with every field that they had in the answer."""
+"""Items of /v1/responses that a client sends back unchanged, with every field of the response."""
 
 import json
 import urllib.error
@@ -45,7 +45,7 @@ ALL = {"caller": None, "created_by": None, "name": None, "namespace": None}
         pytest.param({"type": "item_reference", "id": "msg_1"}, 400, id="a reference"),
     ],
 )
-def test_items_that_come_back(canned: Server, item: dict[str, Any], status: int) -> None:
+def test_items_sent_back_by_clients_are_accepted(canned: Server, item: dict[str, Any], status: int) -> None:
     body = {"model": MODEL, "input": [QUESTION, item, QUESTION], "max_output_tokens": 8}
     headers = {"authorization": f"Bearer {canned.key}", "content-type": "application/json"}
     request = urllib.request.Request(f"{canned.api}/responses", json.dumps(body).encode(), headers)

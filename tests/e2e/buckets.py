@@ -1,4 +1,4 @@
-"""A stand-in for S3 and for Google's storage: one bucket in each, that holds the files of a folder.
+"""A stand-in for S3 and for Google's storage: one bucket in each with the files of a folder.
 
 It runs in a pod with the clients' image, by moto and gcp-storage-emulator: python3 buckets.py BUCKET PREFIX FOLDER. S3
 is at port 8080, Google's storage at 8081; the first is open once both are filled.

@@ -1,9 +1,9 @@
-"""Provoke what can keep a pod from running, on a real cluster, and keep what Kubernetes says of it.
+"""Provoke pod failures on a real cluster, and store what Kubernetes reports about them.
 
     .venv/bin/pytest tests/e2e/test_control.py && .venv/bin/python -m tests.e2e.capture [CASE …]
 
 writes tests/unit/operator/data/CASE.json, which tests/unit/operator/test_diagnosis.py replays. Done again for a new
-Kubernetes, `git diff` shows which words have changed. The pods are plain ones whose container has the server's name:
+Kubernetes, `git diff` shows the changed messages. The pods are plain ones whose container has the server's name:
 that they come from an endpoint makes no difference to what the scheduler, the kubelet and the API server say.
 """
 
@@ -20,7 +20,7 @@ from forebay_operator.labels import CONTAINER
 from tests.e2e.captured_cases import CASES, NODE, SLEEP, Case
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import images
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 DATA = ROOT / "tests/unit/operator/data"
@@ -42,7 +42,7 @@ def main() -> None:
     versions = {key: node["status"]["nodeInfo"][key] for key in ("kubeletVersion", "containerRuntimeVersion")}
     with ExitStack() as around:
         system = around.enter_context(namespace(kubectl, {}))
-        around.enter_context(stand_in(system, "registry", "5000", ports=(5000,), on_node=True))
+        around.enter_context(run_helper(system, "registry", "5000", ports=(5000,), on_node=True))
         captures = around.enter_context(ThreadPoolExecutor(8))
         for done in as_completed([captures.submit(capture, kubectl, name, versions) for name in names]):
             print(done.exception() or done.result(), flush=True)
@@ -65,12 +65,12 @@ def namespace(kubectl: Kubectl, labels: Mapping[str, str]) -> Iterator[Kubectl]:
 
 
 def capture(kubectl: Kubectl, name: str, versions: Manifest) -> str:
-    """Keep the object that a case leads to, without what differs from run to run."""
+    """Store the object of a case, without fields that differ between runs."""
     case = CASES[name]
     with namespace(kubectl, case.labels) as within:
         for other in case.others:
             within.apply(other)
-        wait_for(lambda: within.get("serviceaccount", "default"), "pods can be made", timeout=30)
+        wait_for(lambda: within.get("serviceaccount", "default"), "pods can be created", timeout=30)
         kind = "deployment" if case.deployed else "pod"
         wanted = build(case)
         within.apply(wanted)
@@ -78,11 +78,11 @@ def capture(kubectl: Kubectl, name: str, versions: Manifest) -> str:
             within.run("wait", "pod/one", "--for=condition=Ready", "--timeout=60s")
             within.run("exec", "one", "--", *case.exec)
 
-        def told() -> Manifest | None:
+        def is_reported() -> Manifest | None:
             found = within.get(kind, "one")
-            return found if found and found.get("status") and case.told(found) else None
+            return found if found and found.get("status") and case.shows(found) else None
 
-        found = wait_for(told, f"{name} is told", timeout=150)
+        found = wait_for(is_reported, f"{name} is reported", timeout=150)
         kept: dict[str, object] = {kind: prune(found)}
         if case.event:
             events = wait_for(lambda: events_of(within, case.event), case.event, timeout=60)
@@ -122,7 +122,7 @@ def events_of(kubectl: Kubectl, reason: str) -> list[Manifest] | None:
 
 
 def prune(found: Manifest) -> Manifest:
-    """What diagnosis reads of a pod or a Deployment."""
+    """The fields of a pod or a Deployment that diagnosis reads."""
     metadata = keep(found["metadata"], "name", "creationTimestamp", "generation")
     status = keep(found["status"], "phase", "reason", "message", "observedGeneration", "containerStatuses")
     kinds = ("type", "status", "reason", "message", "lastTransitionTime")

@@ -1,4 +1,4 @@
-"""What is made of a cluster so that its objects can be captured: a case for each diagnosis."""
+"""The states of a cluster to capture: a case for each diagnosis."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ class Case:
     """One thing to provoke.
 
     Attributes:
-        pod: what the pod's spec has beside its container.
-        container: what the container has.
-        others: objects that are there before it.
+        pod: the fields of the pod's spec other than its container.
+        container: the fields of the container.
+        others: objects that exist before it.
         labels: of its namespace.
-        deployed: whether a Deployment makes the pod, and it is the Deployment that is kept.
-        event: the reason of the pod's events that are kept with it.
+        deployed: whether a Deployment creates the pod and is stored instead of the pod.
+        event: the reason of the pod's events that are stored with it.
         exec: a command that is run in the pod once it runs.
-        told: whether the object says what it is to say.
+        shows: whether the object shows the failure.
     """
 
     pod: Mapping[str, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Case:
     deployed: bool = False
     event: str = ""
     exec: tuple[str, ...] = ()
-    told: Callable[[Manifest], object] = bool
+    shows: Callable[[Manifest], object] = bool
 
 
 def unscheduled(found: Manifest) -> bool:
@@ -185,13 +185,13 @@ AT_TMP = {"volumeMounts": [{"name": "extra", "mountPath": "/tmp"}]}
 
 
 CASES: dict[str, Case] = {
-    "gpu-none": Case(container={"resources": {"limits": {"nvidia.com/gpu": "1"}}}, told=unscheduled),
-    "gpu-product-none": Case({"nodeSelector": {"nvidia.com/gpu.product": "H100"}}, told=unscheduled),
-    "cpu-none": Case(container={"resources": {"requests": {"cpu": "1k"}}}, told=unscheduled),
-    "claim-missing": Case(claims("none"), told=unscheduled),
-    "claim-unbound": Case(claims("one"), others=(claim("one", "none"),), told=unscheduled),
+    "gpu-none": Case(container={"resources": {"limits": {"nvidia.com/gpu": "1"}}}, shows=unscheduled),
+    "gpu-product-none": Case({"nodeSelector": {"nvidia.com/gpu.product": "H100"}}, shows=unscheduled),
+    "cpu-none": Case(container={"resources": {"requests": {"cpu": "1k"}}}, shows=unscheduled),
+    "claim-missing": Case(claims("none"), shows=unscheduled),
+    "claim-unbound": Case(claims("one"), others=(claim("one", "none"),), shows=unscheduled),
     "claim-without-volume": Case(
-        claims("one"), others=(storage_class("forebay-manual"), claim("one", "forebay-manual")), told=unscheduled
+        claims("one"), others=(storage_class("forebay-manual"), claim("one", "forebay-manual")), shows=unscheduled
     ),
     "claim-elsewhere": Case(
         claims("one"),
@@ -199,35 +199,37 @@ CASES: dict[str, Case] = {
             volume("forebay-elsewhere", "forebay-elsewhere"),
             claim("one", "forebay-elsewhere", volumeName="forebay-elsewhere"),
         ),
-        told=unscheduled,
+        shows=unscheduled,
     ),
-    "image-not-found": Case(container={"image": "127.0.0.1:5000/absent/model:1"}, told=waiting("ErrImagePull")),
+    "image-not-found": Case(container={"image": "127.0.0.1:5000/absent/model:1"}, shows=waiting("ErrImagePull")),
     "image-not-found-again": Case(
-        container={"image": "127.0.0.1:5000/absent/model:1"}, told=waiting("ImagePullBackOff")
+        container={"image": "127.0.0.1:5000/absent/model:1"}, shows=waiting("ImagePullBackOff")
     ),
-    "image-login": Case(container={"image": "127.0.0.1:5000/private/model:1"}, told=waiting(*PULLING)),
-    "image-denied": Case(container={"image": "127.0.0.1:5000/denied/model:1"}, told=waiting(*PULLING)),
-    "image-too-often": Case(container={"image": "127.0.0.1:5000/busy/model:1"}, told=waiting(*PULLING)),
-    "registry-broken": Case(container={"image": "127.0.0.1:5000/broken/model:1"}, told=waiting(*PULLING)),
-    "registry-closed": Case(container={"image": "127.0.0.1:5009/none:1"}, told=waiting(*PULLING)),
-    "registry-unknown": Case(container={"image": "registry.invalid/none:1"}, told=waiting(*PULLING)),
+    "image-login": Case(container={"image": "127.0.0.1:5000/private/model:1"}, shows=waiting(*PULLING)),
+    "image-denied": Case(container={"image": "127.0.0.1:5000/denied/model:1"}, shows=waiting(*PULLING)),
+    "image-too-often": Case(container={"image": "127.0.0.1:5000/busy/model:1"}, shows=waiting(*PULLING)),
+    "registry-broken": Case(container={"image": "127.0.0.1:5000/broken/model:1"}, shows=waiting(*PULLING)),
+    "registry-closed": Case(container={"image": "127.0.0.1:5009/none:1"}, shows=waiting(*PULLING)),
+    "registry-unknown": Case(container={"image": "registry.invalid/none:1"}, shows=waiting(*PULLING)),
     "image-never": Case(
-        container={"image": "forebay.local/none:1", "imagePullPolicy": "Never"}, told=waiting("ErrImageNeverPull")
+        container={"image": "forebay.local/none:1", "imagePullPolicy": "Never"},
+        shows=waiting("ErrImageNeverPull"),
     ),
-    "image-name-invalid": Case(container={"image": "Not/An:Image:At:All"}, told=waiting("InvalidImageName")),
+    "image-name-invalid": Case(container={"image": "Not/An:Image:At:All"}, shows=waiting("InvalidImageName")),
     "model-image-not-found": Case(
         mounts({"image": {"reference": "127.0.0.1:5000/absent/model:1"}}),
         {"volumeMounts": [{"name": "extra", "mountPath": "/model"}]},
-        told=waiting(*PULLING),
+        shows=waiting(*PULLING),
     ),
-    "secret-missing": Case(container=from_secret("hf", "token"), told=waiting("CreateContainerConfigError")),
+    "secret-missing": Case(container=from_secret("hf", "token"), shows=waiting("CreateContainerConfigError")),
     "config-map-missing": Case(
-        container={"envFrom": [{"configMapRef": {"name": "settings"}}]}, told=waiting("CreateContainerConfigError")
+        container={"envFrom": [{"configMapRef": {"name": "settings"}}]},
+        shows=waiting("CreateContainerConfigError"),
     ),
     "entry-missing": Case(
-        container=from_secret("hf", "token"), others=(secret("hf"),), told=waiting("CreateContainerConfigError")
+        container=from_secret("hf", "token"), others=(secret("hf"),), shows=waiting("CreateContainerConfigError")
     ),
-    "root-not-allowed": Case(container=ROOT_USER, told=waiting("CreateContainerConfigError")),
+    "root-not-allowed": Case(container=ROOT_USER, shows=waiting("CreateContainerConfigError")),
     "secret-volume-missing": Case(mounts({"secret": {"secretName": "certificates"}}), AT_TMP, event="FailedMount"),
     "config-map-volume-missing": Case(mounts({"configMap": {"name": "templates"}}), AT_TMP, event="FailedMount"),
     "secret-volume-without-key": Case(
@@ -242,44 +244,44 @@ CASES: dict[str, Case] = {
     "runtime-missing": Case(
         {"runtimeClassName": "forebay-nvidia"}, others=(runtime_class(),), event="FailedCreatePodSandBox"
     ),
-    "no-command": Case(container={"image": "MODEL", "command": None}, told=waiting("CreateContainerError")),
-    "command-not-found": Case(container={"command": ["/no/such/program"]}, told=crashed),
+    "no-command": Case(container={"image": "MODEL", "command": None}, shows=waiting("CreateContainerError")),
+    "command-not-found": Case(container={"command": ["/no/such/program"]}, shows=crashed),
     "out-of-memory": Case(
         container={
             "command": ["python3", "-c", "len(bytes([1]) * (200 << 20))"],
             "resources": {"limits": {"memory": "100Mi"}},
         },
-        told=crashed,
+        shows=crashed,
     ),
-    "crash": Case(container={"command": ["python3", "-c", "import no_such_module"]}, told=crashed),
+    "crash": Case(container={"command": ["python3", "-c", "import no_such_module"]}, shows=crashed),
     "crash-again": Case(
         container={"command": ["sh", "-c", "echo out of patience >&2; exit 3"]},
-        told=lambda found: crashed(found) and restarts(found) > 1,
+        shows=lambda found: crashed(found) and restarts(found) > 1,
     ),
-    "start-too-long": Case(container=NOT_ANSWERING, told=restarts),
+    "start-too-long": Case(container=NOT_ANSWERING, shows=restarts),
     "disk-limit": Case(
         SCRATCH,
         {"resources": {"limits": {"ephemeral-storage": "10Mi"}}, "command": SLEEP, **AT_TMP},
         exec=WRITE,
-        told=failed,
+        shows=failed,
     ),
     "volume-limit": Case(
-        mounts({"emptyDir": {"sizeLimit": "10Mi"}}), {"command": SLEEP, **AT_TMP}, exec=WRITE, told=failed
+        mounts({"emptyDir": {"sizeLimit": "10Mi"}}), {"command": SLEEP, **AT_TMP}, exec=WRITE, shows=failed
     ),
-    "node-full": Case({"nodeName": NODE}, {"resources": {"requests": {"cpu": "1k"}}}, told=failed),
-    "node-not-chosen": Case({"nodeName": NODE, "nodeSelector": {"zone": "b"}}, told=failed),
-    "quota-exceeded": Case(others=(quota(pods="0"),), deployed=True, told=refused),
-    "quota-needs-limits": Case(others=(quota(**{"limits.memory": "1Gi"}),), deployed=True, told=refused),
+    "node-full": Case({"nodeName": NODE}, {"resources": {"requests": {"cpu": "1k"}}}, shows=failed),
+    "node-not-chosen": Case({"nodeName": NODE, "nodeSelector": {"zone": "b"}}, shows=failed),
+    "quota-exceeded": Case(others=(quota(pods="0"),), deployed=True, shows=refused),
+    "quota-needs-limits": Case(others=(quota(**{"limits.memory": "1Gi"}),), deployed=True, shows=refused),
     "memory-above-limit-range": Case(
         container={"resources": {"limits": {"memory": "2Gi"}}},
         others=(limit_range(max={"memory": "1Gi"}),),
         deployed=True,
-        told=refused,
+        shows=refused,
     ),
-    "pod-security": Case(labels={"pod-security.kubernetes.io/enforce": "restricted"}, deployed=True, told=refused),
-    "policy": Case(labels={NIGHT: ""}, others=night_policy(NIGHT, IN_NAMESPACE), deployed=True, told=refused),
-    "webhook-unreachable": Case(labels={"webhook": ""}, others=(webhook(),), deployed=True, told=refused),
-    "priority-class-missing": Case({"priorityClassName": "none"}, deployed=True, told=refused),
-    "runtime-class-missing": Case({"runtimeClassName": "none"}, deployed=True, told=refused),
-    "service-account-missing": Case({"serviceAccountName": "none"}, deployed=True, told=refused),
+    "pod-security": Case(labels={"pod-security.kubernetes.io/enforce": "restricted"}, deployed=True, shows=refused),
+    "policy": Case(labels={NIGHT: ""}, others=night_policy(NIGHT, IN_NAMESPACE), deployed=True, shows=refused),
+    "webhook-unreachable": Case(labels={"webhook": ""}, others=(webhook(),), deployed=True, shows=refused),
+    "priority-class-missing": Case({"priorityClassName": "none"}, deployed=True, shows=refused),
+    "runtime-class-missing": Case({"runtimeClassName": "none"}, deployed=True, shows=refused),
+    "service-account-missing": Case({"serviceAccountName": "none"}, deployed=True, shows=refused),
 }

@@ -14,5 +14,5 @@ def uninstall(kubectl: Kubectl, release: str = "forebay") -> None:
 def works(kubectl: Kubectl, name: str) -> bool:
     """Whether an endpoint gets its children; it has no replicas, so no server starts."""
     kubectl.apply(endpoint(name, replicas=0))
-    wait_for(exists(kubectl, "deployment", name), "the Deployment is made")
+    wait_for(exists(kubectl, "deployment", name), "the Deployment exists")
     return kubectl.get("service", name) is not None

@@ -1,4 +1,4 @@
-"""A claim on a folder of the cluster's node, with something in it."""
+"""A claim on a folder of the cluster's node, with content."""
 
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SIZE = {"storage": "1Gi"}
 
 
 def class_of(volume: str) -> dict[str, Any]:
-    """What claim and volume agree on."""
+    """The fields that claim and volume share."""
     return {"accessModes": ["ReadWriteMany"], "storageClassName": volume}
 
 

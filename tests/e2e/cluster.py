@@ -23,7 +23,7 @@ def up() -> int:
 
 
 def down() -> int:
-    """Take the cluster away, unless KEEP_CLUSTER is set. Returns the exit code."""
+    """Remove the cluster, unless KEEP_CLUSTER is set. Returns the exit code."""
     return 0 if os.environ.get("KEEP_CLUSTER") else cluster("down", "--name", NAME)
 
 

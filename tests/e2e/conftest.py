@@ -1,7 +1,7 @@
 """A real kind cluster with Forebay installed by Helm, and a pod with the official clients.
 
-`python -m tests.run` makes the cluster before the tests and removes it after them. pytest alone makes it where it is
-missing, and leaves it up.
+`python -m tests.run` creates the cluster before the tests and removes it after them. pytest alone creates it if it is
+missing, and keeps it.
 """
 
 import fcntl
@@ -19,14 +19,14 @@ from cluster import kind, tools
 from tests.e2e.cluster import NAME
 from tests.e2e.forebay import SYSTEM, Clients, client_pod, install_chart
 from tests.e2e.release import Release, read_release
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.kubectl import Kubectl, Refused
 
 REGISTRY = "127.0.0.1:5000"
-"""Where the stand-in for a registry is, for the kubelet."""
+"""The address of the stand-in for a registry, for the kubelet."""
 
 MAX_LINES = 150
-"""Of the logs that are shown beside a failure."""
+"""The number of log lines shown beside a failure."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,7 +39,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def read_troubles() -> str:
-    """What the pods of the installation logged in the last ten minutes, but for what is of no concern."""
+    """The logs of the installation's pods in the last ten minutes, without harmless lines."""
     system = Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME), SYSTEM)
     try:
         text = system.run("logs", "--selector=app.kubernetes.io/instance", "--prefix", "--since=10m", "--tail=-1")
@@ -66,7 +66,7 @@ def one_worker_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
-    """The cluster with all images loaded, also those of the release before, where there is one."""
+    """The cluster with all images loaded, including those of the earlier release, if there is one."""
     if not os.environ.get("FOREBAY_E2E_READY"):
         with one_worker_at_a_time(tmp_path_factory):
             command = [sys.executable, "-m", "tests.e2e.cluster", "up"]
@@ -95,7 +95,7 @@ def kubectl(installed: Kubectl) -> Iterator[Kubectl]:
 
 @pytest.fixture(scope="session")
 def clients(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Clients:
-    """A pod with the official Python and JavaScript clients, in a namespace of its own."""
+    """A pod with the official Python and JavaScript clients, in its own namespace."""
     within = cluster.within("clients")
     with one_worker_at_a_time(tmp_path_factory):
         if within.get("namespace", "clients") is None:
@@ -108,5 +108,5 @@ def clients(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Clien
 @pytest.fixture(scope="session")
 def registry(clients: Clients) -> Iterator[None]:
     """A registry that has no image, beside the kubelet."""
-    with stand_in(clients.pod, "registry", "5000", ports=(5000,), on_node=True):
+    with run_helper(clients.pod, "registry", "5000", ports=(5000,), on_node=True):
         yield

@@ -1,4 +1,4 @@
-"""What the end-to-end tests do again and again: install the chart, reach a Service, run the official clients."""
+"""Steps that many end-to-end tests share: install the chart, reach a Service, run the official clients."""
 
 import base64
 import json
@@ -43,7 +43,7 @@ def install_chart(
     server: str | None = None,
 ) -> None:
     """Install the chart, with the images of this checkout unless others are named, or bring an installed one up to
-    date. Jobs are off unless an option turns them on: most tests need none, and gateways would wait for Valkey's
+    date. Jobs are off unless an option turns them on: most tests need no jobs, and gateways would wait for Valkey's
     password."""
     repository, tag = (operator or images()["operator"]).rsplit(":", 1)
     values = {
@@ -98,7 +98,7 @@ class Clients:
     def run_inside(self, program: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
         """Run a Python or JavaScript program in the pod; returns what it prints.
 
-        Its arguments and variables that are URLs take connections by then.
+        By then, the URLs among its arguments and variables accept connections.
         """
         self.wait_for_services(*arguments, *(env or {}).values())
         runner = ["python3", "-"] if program.suffix == ".py" else ["node", "--input-type=module", "-"]
@@ -107,7 +107,7 @@ class Clients:
         return self.pod.run(*command, stdin=program.read_text(), timeout=300)
 
     def wait_for_services(self, *words: str) -> None:
-        """Wait until the cluster's DNS and network know the Services in URLs among words, which takes them seconds."""
+        """Wait until the cluster's DNS and network have the Services of URLs among `words`, which takes seconds."""
         if urls := [word for word in words if word.startswith("http://")]:
             program = (PROGRAMS / "reach.py").read_text()
             self.pod.run("exec", "-i", "client", "--", "python3", "-", *urls, stdin=program, timeout=120)
@@ -139,8 +139,8 @@ def wait_for_key(clients: Clients, url: str, key: str) -> None:
 
 @contextmanager
 def talking(clients: Clients, model: str, *asked: str) -> Iterator[dict[str, Any]]:
-    """Clients in the pod that ask again and again while the context lasts: see clients/traffic.py, of which `asked` are
-    the arguments. What they counted is in the dict afterwards."""
+    """Clients in the pod that send requests while the context lasts: see clients/traffic.py, with the arguments
+    `asked`. Their counts are in the dict afterwards."""
     clients.wait_for_services(*asked)
     pod, program = clients.pod, (PROGRAMS / "traffic.py").read_text()
     inside = ["exec", "-i", "client", "--", "python3", "-c", program, model, *asked]
@@ -155,5 +155,5 @@ def talking(clients: Clients, model: str, *asked: str) -> Iterator[dict[str, Any
 
 
 def read_check(printed: str) -> dict[str, Any]:
-    """What check.py or check.mjs found."""
+    """The results of check.py or check.mjs."""
     return dict(json.loads(printed))

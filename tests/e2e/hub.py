@@ -5,7 +5,7 @@ Only the standard library is used, so that it runs in a pod under plain python3:
     python3 hub.py --repository org/name --folder /model --token hf_example --port 8080
 
 A client that sets HF_ENDPOINT to it gets the files with the token; without it the hub's answer for a gated repository,
-and for another repository the hub's answer that there is none.
+and 404 for another repository.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LARGE = (".safetensors", ".bin", ".pt")
 
 @dataclass
 class Faults:
-    """What goes wrong. Counts are used up; access is by one test, so no lock."""
+    """The faults. Counts decrease; only one test uses them, so there is no lock."""
 
     cut_after_bytes: int = 0
     cuts: int = 0
@@ -40,14 +40,14 @@ class Faults:
     status: int = 0
     """Every answer is this error."""
     bytes_per_second: float = 0.0
-    """Of each answer; 0: as fast as it goes."""
+    """The speed of each response; 0: unlimited."""
     ranges: list[tuple[str, int]] = field(default_factory=list)
-    """(file, first byte) of every answer with a large file: what was asked for, to be looked at afterwards."""
+    """(file, first byte) of every answer with a large file: for checks afterwards."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """What is served. An empty token makes it public."""
+    """The served repository. An empty token makes it public."""
 
     name: str
     folder: Path

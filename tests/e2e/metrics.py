@@ -15,7 +15,7 @@ MODULE = "sigs.k8s.io/metrics-server"
 
 
 def manifests(kubectl: Kubectl, image: str) -> list[Manifest]:
-    """What its project installs, but of this image, and as fast as it can be: it reads kubelets every 10 s."""
+    """The manifest of its project, with this image and the shortest interval: it reads kubelets every 10 s."""
     folder = tools.download_module(pins.GO_MODULE, MODULE) / "manifests/base"
     found: list[Manifest] = list(yaml.safe_load_all(kubectl.run("kustomize", str(folder))))
     (deployment,) = (each for each in found if each["kind"] == "Deployment")

@@ -19,7 +19,7 @@ PINNED_BY = pins.CLUSTER / "policies"
 PROGRAM = Programs("policies", (f"{MODULE}/cmd",), (PINNED_BY / "go.mod", PINNED_BY / "go.sum"), PINNED_BY)
 
 QUEUE = "98"
-"""Where the kernel asks the program about a new connection."""
+"""The netfilter queue through which the kernel asks the program about a new connection."""
 
 RULE = (
     "POSTROUTING --table mangle --match conntrack --ctstate NEW --match addrtype ! --src-type LOCAL"
@@ -30,7 +30,7 @@ connections but the node's own, such as the kubelet's."""
 
 
 def manifests(image: str) -> list[Manifest]:
-    """What its project installs, but of this image."""
+    """The manifest of its project, with this image."""
     text = (tools.download_module(PINNED_BY, MODULE) / "install.yaml").read_text()
     found: list[Manifest] = [each for each in yaml.safe_load_all(text) if each]
     (daemons,) = (each for each in found if each["kind"] == "DaemonSet")
@@ -61,7 +61,7 @@ def enforced_policies(cluster: Kubectl, folder: Path) -> Iterator[None]:
 
 
 def on_node(node: str, command: str) -> str:
-    """What a shell command prints on a node."""
+    """The output of a shell command on a node."""
     done = subprocess.run(
         ["docker", "exec", node, "sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
     )

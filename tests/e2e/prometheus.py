@@ -1,4 +1,4 @@
-"""Prometheus in a pod, with the scrape configuration of docs/scaling.md, and what KEDA would read from it.
+"""Prometheus in a pod, with the scrape configuration of docs/scaling.md, and the values that KEDA would read from it.
 
 Debian builds it without Kubernetes' service discovery. So the targets are found here, once, with all labels that the
 configuration could ask for; what is kept of them, and under which labels, is up to the configuration.
@@ -87,7 +87,7 @@ def prometheus(kubectl: Kubectl) -> Iterator[str]:
 def read_as_keda(kubectl: Kubectl, trigger: Mapping[str, str]) -> float | None:
     """The value that KEDA's scaler for Prometheus reads by a trigger's metadata; None where nothing is found.
 
-    It asks as pkg/scalers/prometheus_scaler.go of KEDA does, which takes one value at most. The question goes through
+    It queries like pkg/scalers/prometheus_scaler.go of KEDA, which accepts one value at most. The query goes through
     the API server, as this machine is not in the cluster's network.
     """
     server = urlsplit(trigger["serverAddress"])

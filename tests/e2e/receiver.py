@@ -1,4 +1,4 @@
-"""A receiver of webhooks, on port 8080. Run by stand_in; prints the body of each request on a line."""
+"""A receiver of webhooks, on port 8080. Run by run_helper; prints the body of each request on a line."""
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -1,4 +1,4 @@
-"""A stand-in for a registry that has no image, for containerd: what it answers depends on the first part of the image's
+"""A stand-in for a registry that has no image, for containerd: its answer depends on the first part of the image's
 name, as in 127.0.0.1:5000/private/model:1.
 
 Only the standard library is used, so that it runs in a pod under plain python3: python3 registry.py PORT

@@ -13,10 +13,10 @@ UPGRADE_FROM = ROOT / "tests/e2e/upgrade-from"
 
 @dataclass(frozen=True)
 class Release:
-    """A commit as a user of it has it.
+    """A commit as its users have it.
 
     Attributes:
-        trouble: why there is none, and what to do; "" where there is one.
+        trouble: why the release is missing, with a remedy; "" if it exists.
         images: references by name, of its operator and its server with canned answers.
     """
 
@@ -26,8 +26,8 @@ class Release:
 
 
 def read_release(folder: Path) -> Release:
-    """Unpack the commit into a folder and have its images made, on the bases of today by today's cluster/: what is
-    upgraded is Forebay, not vLLM. The engine keeps them by their hash."""
+    """Unpack the commit into a folder and build its images with the current bases and cluster/, because
+    the upgrade is of Forebay, not of vLLM. The engine keeps them by their hash."""
     commit = UPGRADE_FROM.read_text().strip()
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:

@@ -32,7 +32,7 @@ def url(kubectl: Kubectl, name: str) -> str:
 
 
 def address(kubectl: Kubectl, name: str) -> tuple[str, str, str]:
-    """What clients are to ask, and the answer that they are to get."""
+    """The requests of the clients, and the expected answer."""
     return url(kubectl, name), read_key(kubectl, name), TEXT
 
 
@@ -73,7 +73,7 @@ def is_idle(kubectl: Kubectl, name: str) -> None:
 
 
 def held(kubectl: Kubectl) -> int:
-    """Requests that the gateways hold, all together."""
+    """Pending requests of all gateways."""
     system = kubectl.within(SYSTEM)
     names = [each["metadata"]["name"] for each in gateways(kubectl)]
     told = [

@@ -1,4 +1,4 @@
-"""Stand-ins for what a test cluster has not, such as a model hub or a registry: a Python program in a pod."""
+"""Stand-ins for services that a test cluster lacks, such as a model hub or a registry: a Python program in a pod."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 
 
 @contextmanager
-def stand_in(
+def run_helper(
     kubectl: Kubectl,
     name: str,
     *arguments: str,

@@ -1,6 +1,6 @@
 """The chart's life: installed, upgraded, removed, installed again; with the CRD in it or from elsewhere.
 
-These tests take the installed chart apart, so they come first and leave it installed, with the CRD from the chart.
+These tests uninstall the chart, so they run first and leave it installed, with the CRD from the chart.
 """
 
 import shutil
@@ -21,7 +21,7 @@ from tests.kubectl import Kubectl, Refused, wait_for
 pytestmark = pytest.mark.installs
 
 ALONE = "--set=gateway.enabled=false"
-"""Gateways take ten seconds to leave."""
+"""Gateways need ten seconds to shut down."""
 
 CRD_FILE = ROOT / f"crds/{CRD}.yaml"
 
@@ -37,7 +37,7 @@ def bare(cluster: Kubectl) -> Iterator[Kubectl]:
     install_chart(cluster)
 
 
-def test_the_crd_can_come_from_kubectl_first(bare: Kubectl) -> None:
+def test_the_crd_can_be_applied_with_kubectl_first(bare: Kubectl) -> None:
     bare.run("apply", "-f", str(CRD_FILE))
     install_chart(bare, ALONE, "--set=crds.install=false")
     assert works(bare, "first")
@@ -46,14 +46,14 @@ def test_the_crd_can_come_from_kubectl_first(bare: Kubectl) -> None:
     bare.delete("crd", CRD)
 
 
-def test_the_crd_comes_with_the_chart_and_grows_with_an_upgrade(bare: Kubectl, tmp_path: Path) -> None:
+def test_the_chart_installs_the_crd_and_an_upgrade_extends_it(bare: Kubectl, tmp_path: Path) -> None:
     install_chart(bare, ALONE)
     assert works(bare, "second")
     install_chart(bare, ALONE, chart=chart_with_a_new_field(tmp_path))
     assert bare.apply(endpoint("second", replicas=0, tomorrow="x"))["spec"]["tomorrow"] == "x"
 
 
-def test_uninstalling_leaves_the_crd_and_the_endpoints(bare: Kubectl) -> None:
+def test_uninstalling_keeps_the_crd_and_the_endpoints(bare: Kubectl) -> None:
     uninstall(bare)
     assert bare.get("crd", CRD)
     assert bare.get("iep", "second")
@@ -62,30 +62,30 @@ def test_uninstalling_leaves_the_crd_and_the_endpoints(bare: Kubectl) -> None:
         bare.run("get", "clusterrole", "forebay")
 
 
-def test_installed_again_it_takes_up_what_is_there(bare: Kubectl) -> None:
+def test_a_second_installation_adopts_existing_objects(bare: Kubectl) -> None:
     install_chart(bare, ALONE)
     bare.run("delete", "deployment", "second")
-    wait_for(exists(bare, "deployment", "second"), "the operator mends the endpoint of before")
+    wait_for(exists(bare, "deployment", "second"), "the operator repairs the earlier endpoint")
     bare.delete("iep", "second")
 
 
 @pytest.fixture
 def namespace(bare: Kubectl) -> Iterator[Kubectl]:
-    """A namespace of the test's own, gone after it."""
+    """The test's own namespace, deleted after it."""
     within = bare.within(f"chart-{uuid.uuid4().hex[:8]}")
     bare.run("create", "namespace", within.namespace)
     yield within
     bare.run("delete", "namespace", within.namespace, "--wait=false")
 
 
-def test_whoever_may_edit_a_namespace_may_edit_its_endpoints(namespace: Kubectl) -> None:
+def test_users_who_may_edit_a_namespace_may_edit_its_endpoints(namespace: Kubectl) -> None:
     account = f"--serviceaccount={namespace.namespace}:someone"
     namespace.run("create", "serviceaccount", "someone")
     namespace.run("create", "rolebinding", "someone-views", "--clusterrole=view", account)
     wait_for(lambda: may(namespace, "get"), "a viewer may see endpoints", timeout=30)
     assert not may(namespace, "create")
     namespace.run("create", "rolebinding", "someone-edits", "--clusterrole=edit", account)
-    wait_for(lambda: may(namespace, "create"), "an editor may make endpoints", timeout=30)
+    wait_for(lambda: may(namespace, "create"), "an editor may create endpoints", timeout=30)
     assert may(namespace, "patch", "--subresource=scale")
     assert not may(namespace, "patch", "--subresource=status")
 
@@ -101,13 +101,13 @@ def may(kubectl: Kubectl, verb: str, *options: str) -> bool:
 
 @pytest.fixture
 def another_release(bare: Kubectl) -> Iterator[str]:
-    """The name of a second release. It is uninstalled afterwards, and the CRD belongs to the first one again."""
+    """The name of a second release. Afterwards it is uninstalled, and the CRD belongs to the first one again."""
     yield "llm"
     uninstall(bare, "llm")
     take_over_crd(bare, "forebay", SYSTEM)
 
 
-def test_another_release_takes_over_the_endpoints(bare: Kubectl, another_release: str) -> None:
+def test_another_release_adopts_the_endpoints(bare: Kubectl, another_release: str) -> None:
     assert works(bare, "third")
     kept = {kind: bare.get(kind, name) or {} for kind, name in (("deployment", "third"), ("secret", "third-api-key"))}
     uninstall(bare)
@@ -116,10 +116,10 @@ def test_another_release_takes_over_the_endpoints(bare: Kubectl, another_release
     take_over_crd(bare, another_release, SYSTEM)
     install_chart(bare, ALONE, release=another_release)
     bare.run("delete", "service", "third")
-    wait_for(exists(bare, "service", "third"), "the new operator mends the endpoint of the old one")
+    wait_for(exists(bare, "service", "third"), "the new operator repairs the endpoint of the old one")
     for kind, before in kept.items():
         found = bare.get(kind, before["metadata"]["name"]) or {}
-        assert found["metadata"]["uid"] == before["metadata"]["uid"], f"the {kind} stays"
+        assert found["metadata"]["uid"] == before["metadata"]["uid"], f"the {kind} is kept"
     bare.delete("iep", "third")
 
 

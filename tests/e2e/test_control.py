@@ -1,5 +1,5 @@
-"""Engine control in a cluster: from another pod it answers only who has the endpoint's token, and the Service has
-nothing of it."""
+"""Engine control in a cluster: from another pod it answers only requests with the endpoint's token, and the Service has
+no port for it."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ def test_another_pod_needs_the_token_of_the_endpoint(kubectl: Kubectl, clients: 
     assert set(ask(f"{service}:80", key, *CONTROLS)) <= {404, 405}
     assert set(ask(f"{service}:80", token, *CONTROLS)) == {401}
     assert ask(host, token, "GET", "/is_sleeping", "POST", "/sleep?level=0", "GET", "/livez") == [200, 200, 200]
-    wait_for(lambda: condition_is_false(kubectl, name) or None, "the endpoint says that no pod serves", timeout=180)
+    wait_for(lambda: condition_is_false(kubectl, name) or None, "the status says that no pod serves", timeout=180)
     assert ask(host, token, "POST", "/wake_up", "GET", "/readyz") == [200, 200]
     wait_ready(kubectl, name)
     kubectl.delete("iep", name)

@@ -20,14 +20,14 @@ pytestmark = pytest.mark.installs
 
 @pytest.fixture
 def demo(cluster: Kubectl) -> Iterator[Kubectl]:
-    """The cluster and the namespace that the demo uses; both are removed afterwards."""
+    """The cluster and the namespace of the demo; its objects are deleted afterwards."""
     default = cluster.within("default")
     yield default
     default.delete("iep", ENDPOINT)
     wait_for_no_children(default, ENDPOINT)
 
 
-def test_the_demo_answers_and_run_again_changes_nothing(demo: Kubectl) -> None:
+def test_the_demo_answers_and_a_second_run_changes_nothing(demo: Kubectl) -> None:
     check_answers(run_demo())
     before = versions(demo)
     check_answers(run_demo())
@@ -43,7 +43,7 @@ def check_answers(printed: str) -> None:
 
 
 def run_demo() -> str:
-    """What the demo writes on standard output, the answer among it."""
+    """The standard output of the demo, which includes the answer."""
     command = [sys.executable, "-m", "examples.demo", "--name", NAME]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr

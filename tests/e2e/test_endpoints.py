@@ -9,7 +9,7 @@ from cluster.pins import ROOT
 from tests.e2e.canned import KV_CACHE, MODEL, SMALL, canned
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, Clients, read_check, read_key, wait_ready
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.endpoints import endpoint, reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
@@ -18,11 +18,9 @@ TOKEN = "hf_of_the_test"
 
 
 class TestGpus:
-    def test_an_endpoint_waits_for_a_gpu_in_the_schedulers_words_and_runs_when_there_is_one(
-        self, kubectl: Kubectl
-    ) -> None:
+    def test_an_endpoint_without_a_gpu_shows_the_schedulers_message_and_runs_later(self, kubectl: Kubectl) -> None:
         kubectl.apply(canned("gpu", gpu={"count": 1}))
-        found = wait_for(reason_is(kubectl, "NoSuchGPU", "gpu"), "the endpoint says so", timeout=180)
+        found = wait_for(reason_is(kubectl, "NoSuchGPU", "gpu"), "the status of the endpoint shows it", timeout=180)
         assert "Insufficient nvidia.com/gpu" in condition(found, "Ready")["message"]
         assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
         node = kind.nodes(CLUSTER)[0]
@@ -36,40 +34,46 @@ class TestGpus:
             kubectl.delete("iep", "gpu")
             kind.advertise_gpus(CLUSTER, node, 0)
 
-    def test_a_corrected_endpoint_gets_the_gpu_that_its_failing_pod_held(self, kubectl: Kubectl) -> None:
+    def test_a_corrected_endpoint_gets_the_gpu_of_its_failing_pod(self, kubectl: Kubectl) -> None:
         node = kind.nodes(CLUSTER)[0]
         kind.advertise_gpus(CLUSTER, node, 1)
         wrong, right = {"name": "MAX_MODEL_LEN", "value": "many"}, {"name": "MAX_MODEL_LEN", "value": "512"}
         try:
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[wrong]))
-            found = wait_for(reason_is(kubectl, "InvalidConfiguration", "mended"), "the endpoint says so", timeout=180)
+            found = wait_for(
+                reason_is(kubectl, "InvalidConfiguration", "mended"), "the status of the endpoint shows it", timeout=180
+            )
             assert "MAX_MODEL_LEN" in condition(found, "Ready")["message"]
             assert condition(found, "Stalled")["status"] == "True"
             kubectl.apply(canned("mended", gpu={"count": 1}, env=[right]))
 
-            def mended() -> bool:
+            def is_corrected() -> bool:
                 found = kubectl.get("iep", "mended")
                 assert found
                 current = found["status"]["observedGeneration"] == found["metadata"]["generation"]
-                assert not (current and condition(found, "Stalled")["status"] == "True"), "the old pod still speaks"
+                assert not (current and condition(found, "Stalled")["status"] == "True"), (
+                    "the message of the old pod is still in the status"
+                )
                 return bool(condition(found, "Ready")["status"] == "True")
 
-            wait_for(mended, "the corrected endpoint is ready", timeout=240)
+            wait_for(is_corrected, "the corrected endpoint is ready", timeout=240)
         finally:
             kubectl.delete("iep", "mended")
             kind.advertise_gpus(CLUSTER, node, 0)
 
-    def test_the_seeds_own_case_passes_a_dry_run(self, kubectl: Kubectl) -> None:
+    def test_the_mistral_example_passes_a_dry_run(self, kubectl: Kubectl) -> None:
         printed = kubectl.run("apply", "--dry-run=server", "-f", str(ROOT / "examples/mistral-gpu.yaml"))
         assert "mistral created (server dry run)" in printed
 
 
 @pytest.fixture(scope="class")
 def hub(kubectl: Kubectl) -> Iterator[str]:
-    """A stand-in for the Hugging Face hub, in a pod: it serves the demo's model to those who have the token."""
+    """A stand-in for the Hugging Face hub, in a pod: it serves the demo's model to clients with the token."""
     kubectl.run("create", "secret", "generic", "hugging-face", f"--from-literal=token={TOKEN}")
     options = ["--folder=/model", f"--repository={HUB_ID}", f"--token={TOKEN}", "--host=0.0.0.0", "--port=8080"]
-    with stand_in(kubectl, "hub", *options, "--bytes-per-second=20e6", ports=(8080,), mounts={"/model": MODEL}) as host:
+    with run_helper(
+        kubectl, "hub", *options, "--bytes-per-second=20e6", ports=(8080,), mounts={"/model": MODEL}
+    ) as host:
         yield f"http://{host}:8080"
 
 
@@ -99,10 +103,12 @@ class TestHub:
         assert answers["models"] == [HUB_ID]
         kubectl.delete("iep", "hub-model")
 
-    def test_a_gated_repository_without_a_token_says_so(self, kubectl: Kubectl, hub: str) -> None:
+    def test_a_gated_repository_without_a_token_is_reported(self, kubectl: Kubectl, hub: str) -> None:
         env = [{"name": "HF_ENDPOINT", "value": hub}]
         kubectl.apply(endpoint("gated", model=HUB_ID, gpu={"count": 0}, resources=SMALL, env=env))
-        found = wait_for(reason_is(kubectl, "GatedRepository", "gated"), "the endpoint says so", timeout=300)
+        found = wait_for(
+            reason_is(kubectl, "GatedRepository", "gated"), "the status of the endpoint shows it", timeout=300
+        )
         assert condition(found, "Stalled")["status"] == "True"
         assert "HF_TOKEN" in condition(found, "Ready")["message"]
         kubectl.delete("iep", "gated")

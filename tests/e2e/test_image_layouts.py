@@ -81,7 +81,7 @@ def container(image: str, tmp_path: Path) -> Iterator[str]:
     docker("rm", "-f", name)
 
 
-def test_the_server_runs_on_the_gpu_images_layout_as_the_operator_runs_it(container: str) -> None:
+def test_the_server_runs_on_the_layout_of_the_gpu_image(container: str) -> None:
     probe = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8001/readyz', timeout=5)"
     deadline = time.monotonic() + 120
     asked = ["docker", "exec", container, "python3", "-c", probe]

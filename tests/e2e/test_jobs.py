@@ -15,7 +15,7 @@ from tests.e2e.canned import canned
 from tests.e2e.claims import make_volume
 from tests.e2e.forebay import PROGRAMS, SYSTEM, Clients, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.scale_to_zero import SERVED, TEXT, make_canned
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.endpoints import reason_is
 from tests.kubectl import Kubectl, wait_for
 
@@ -52,7 +52,7 @@ def install_with_valkey(kubectl: Kubectl, *settings: str) -> None:
 
 @pytest.fixture(scope="module")
 def queue(installed: Kubectl) -> Iterator[Kubectl]:
-    """The chart with two gateways and its own Valkey, whose password the operator has to make."""
+    """The chart with two gateways and its own Valkey, whose password the operator creates."""
     system = installed.within(SYSTEM)
     make_volume(system, VOLUME, "ReadWriteOnce")
     system.delete("secret", VALKEY)
@@ -64,15 +64,13 @@ def queue(installed: Kubectl) -> Iterator[Kubectl]:
     system.run("delete", "pv", VOLUME, "--timeout=180s")
 
 
-def test_runpods_sdk_does_jobs_on_an_endpoint_that_was_at_zero(
-    queue: Kubectl, kubectl: Kubectl, clients: Clients
-) -> None:
+def test_runpods_sdk_runs_jobs_on_an_endpoint_at_zero(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
     manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     manifest["metadata"]["name"] = "jobs"
     manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "2m"}}
     manifest["spec"]["env"] = [{"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "smollm2"}]
     kubectl.apply(manifest)
-    wait_for(reason_is(kubectl, "Idle", "jobs"), "it is idle", timeout=180)
+    wait_for(reason_is(kubectl, "Idle", "jobs"), "the endpoint is idle", timeout=180)
     base, name = f"http://forebay-gateway.{SYSTEM}.svc/v2", f"{kubectl.namespace}.jobs"
     printed = clients.run_inside(
         PROGRAMS / "jobs.py", base, name, read_key(kubectl, "jobs"), "smollm2", env={"HOME": "/tmp"}
@@ -145,7 +143,7 @@ def check_batch(clients: Clients, url: str, key: str) -> None:
 
 def test_an_upgrade_keeps_the_password_and_the_jobs(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
     kubectl.apply(canned("waiting", replicas=0, scaling={"idleTimeout": "10m"}, env=[SERVED]))
-    wait_for(reason_is(kubectl, "Idle", "waiting"), "it is idle", timeout=60)
+    wait_for(reason_is(kubectl, "Idle", "waiting"), "the endpoint is idle", timeout=60)
     url, key = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.waiting", read_key(kubectl, "waiting")
     wait_for_key(clients, f"{url}/openai/v1", key)
     starts_no_pod = {"policy": {"lowPriority": True}}
@@ -159,20 +157,20 @@ def test_an_upgrade_keeps_the_password_and_the_jobs(queue: Kubectl, kubectl: Kub
     assert after["data"] == before["data"]
     assert pod
     assert other
-    assert other["metadata"]["uid"] != pod["metadata"]["uid"], "Valkey has other settings now"
+    assert other["metadata"]["uid"] != pod["metadata"]["uid"], "Valkey has the new settings"
     kept = ask_job_api(clients, f"{url}/status/{job['id']}", key)
     assert (kept["id"], kept["status"]) == (job["id"], "IN_QUEUE")
     kubectl.delete("iep", "waiting")
 
 
 def ask_job_api(clients: Clients, url: str, key: str, content: Any = None) -> Any:
-    """The JSON of an answer; POST where there is content."""
+    """The JSON of a response; POST with content, else GET."""
     return json.loads(
         clients.run_inside(PROGRAMS / "job_api.py", url, key, *([json.dumps(content)] if content else []))
     )
 
 
-def states_told(kubectl: Kubectl) -> dict[str, str]:
+def delivered_states(kubectl: Kubectl) -> dict[str, str]:
     """The states that the receiver of webhooks got, by job ID."""
     lines = map(json.loads, kubectl.run("logs", "receiver").splitlines())
     return {line["id"]: line["status"] for line in lines}
@@ -185,7 +183,7 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
     url = f"http://forebay-gateway.{SYSTEM}.svc/v2/{kubectl.namespace}.queued"
     wait_for_key(clients, f"{url}/openai/v1", read_key(kubectl, "queued"))
     system = kubectl.within(SYSTEM)
-    with stand_in(kubectl, "receiver", ports=(8080,)) as receiver, ThreadPoolExecutor(1) as beside:
+    with run_helper(kubectl, "receiver", ports=(8080,)) as receiver, ThreadPoolExecutor(1) as beside:
         arguments = url, read_key(kubectl, "queued"), "150", TEXT, f"http://{receiver}:8080/done"
         doing = beside.submit(clients.run_inside, PROGRAMS / "queue.py", *arguments)
         for where, label, kind in (
@@ -199,8 +197,8 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
             where.run("delete", "pod", victim, "--force", "--grace-period=0")
             where.run("rollout", "status", kind, "--timeout=180s")
         told = json.loads(doing.result(timeout=300))
-        wait_for(lambda: len(states_told(kubectl)) >= 150, "each webhook is told")
-        assert set(states_told(kubectl).values()) == {"COMPLETED"}
+        wait_for(lambda: len(delivered_states(kubectl)) >= 150, "every webhook is delivered")
+        assert set(delivered_states(kubectl).values()) == {"COMPLETED"}
     print(json.dumps(told))
     assert told == {"accepted": 150, "states": {"COMPLETED": 150}, "right": 150, "changed": 0}
     kubectl.delete("iep", "queued")

@@ -41,7 +41,7 @@ def test_the_official_clients_work(endpoint: Kubectl, clients: Clients, program:
 
 
 @pytest.mark.parametrize("program", ["ask.py", "ask.mjs"])
-def test_the_example_clients_run_as_they_are(endpoint: Kubectl, clients: Clients, program: str) -> None:
+def test_the_example_clients_run_unchanged(endpoint: Kubectl, clients: Clients, program: str) -> None:
     found = endpoint.get("iep", NAME)
     assert found is not None
     env = {"OPENAI_BASE_URL": found["status"]["url"], "OPENAI_API_KEY": read_key(endpoint, NAME)}
@@ -64,22 +64,22 @@ def test_kubectl_scale_gives_two_pods_behind_the_service(endpoint: Kubectl) -> N
         assert found is not None
         return bool(found["status"]["ready"] == "2/2") and condition(found, "Ready")["reason"] == "Ready"
 
-    wait_for(settled, "the status says so", timeout=30)
+    wait_for(settled, "the status shows it", timeout=30)
     endpoint.run("scale", f"iep/{NAME}", "--replicas=1")
     wait_for(lambda: len(ready_addresses(endpoint)) == 1, "one pod is behind the Service", timeout=180)
 
 
-def test_an_edited_service_is_mended_and_serves_on(endpoint: Kubectl, clients: Clients) -> None:
+def test_an_edited_service_is_repaired_and_serves(endpoint: Kubectl, clients: Clients) -> None:
     before = endpoint.get("service", NAME)
     assert before is not None
     endpoint.patch("service", NAME, {"spec": {"selector": {"forebay.dev/endpoint": "nobody"}}})
-    wait_for(lambda: (endpoint.get("service", NAME) or {}).get("spec") == before["spec"], "the Service is mended")
+    wait_for(lambda: (endpoint.get("service", NAME) or {}).get("spec") == before["spec"], "the Service is repaired")
     wait_for(lambda: len(ready_addresses(endpoint)) == 1, "the pod is behind the Service again", timeout=60)
     url = f"http://{NAME}.{endpoint.namespace}.svc/v1"
     assert "Paris" in clients.run_inside(PROGRAMS / "check.py", url, read_key(endpoint, NAME), NAME)
 
 
-def test_a_deleted_deployment_comes_back_and_serves_again(endpoint: Kubectl) -> None:
+def test_a_deleted_deployment_is_restored_and_serves_again(endpoint: Kubectl) -> None:
     before = endpoint.get("deployment", NAME)
     assert before is not None
     endpoint.run("delete", "deployment", NAME)
@@ -88,8 +88,10 @@ def test_a_deleted_deployment_comes_back_and_serves_again(endpoint: Kubectl) -> 
         found = endpoint.get("deployment", NAME)
         return found is not None and found["metadata"]["uid"] != before["metadata"]["uid"]
 
-    wait_for(back, "the Deployment comes back", timeout=30)
-    wait_for(lambda: condition(endpoint.get("iep", NAME), "Ready")["status"] == "False", "the status tells", timeout=30)
+    wait_for(back, "the Deployment is restored", timeout=30)
+    wait_for(
+        lambda: condition(endpoint.get("iep", NAME), "Ready")["status"] == "False", "the status shows it", timeout=30
+    )
     wait_ready(endpoint, NAME)
 
 

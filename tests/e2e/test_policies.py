@@ -63,7 +63,7 @@ def metadata_service(clients: Clients) -> Iterator[str]:
         clients.pod.delete("pod", "metadata")
 
 
-def test_policies_let_in_and_out_what_they_say_and_nothing_else(
+def test_network_policies_allow_exactly_the_described_traffic(
     kubectl: Kubectl, clients: Clients, tmp_path: Path
 ) -> None:
     kubectl.apply(canned("fenced"))
@@ -76,7 +76,9 @@ def test_policies_let_in_and_out_what_they_say_and_nothing_else(
     system = kubectl.within(SYSTEM)
     with metadata_service(clients) as metadata, enforced_policies(kubectl, tmp_path):
         assert connects(clients.pod, "client", api, ops) == [True, False]
-        assert connects(clients.pod, "client", f"{address(kubectl, unfenced)}:8001") == [True], "it is the policy"
+        assert connects(clients.pod, "client", f"{address(kubectl, unfenced)}:8001") == [True], (
+            "the policy and nothing else blocks it"
+        )
         assert connects(clients.pod, "monitor", api, ops) == [True, True]
         for part in ("forebay-operator", "forebay-gateway"):
             pod = name_of(system, f"app.kubernetes.io/name={part}")
@@ -87,7 +89,7 @@ def test_policies_let_in_and_out_what_they_say_and_nothing_else(
         kubectl.run("rollout", "restart", "deployment/fenced")
         kubectl.run("rollout", "status", "deployment/fenced", "--timeout=300s")
         found = wait_ready(kubectl, "fenced")
-        assert found["status"]["models"], "the operator asked the new pod"
-        assert "lastStart" in found["status"], "and had its report of the start"
+        assert found["status"]["models"], "the operator connected to the new pod"
+        assert "lastStart" in found["status"], "the operator has the startup report of the pod"
     clients.pod.delete("pod", "monitor")
     kubectl.run("delete", "iep", "fenced", "unfenced")

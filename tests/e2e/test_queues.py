@@ -34,7 +34,7 @@ def example_for(kubectl: Kubectl, prometheus_address: str) -> Manifest:
     return example
 
 
-def test_prometheus_tells_keda_how_many_requests_run_and_wait(kubectl: Kubectl, clients: Clients) -> None:
+def test_prometheus_gives_keda_the_running_and_waiting_requests(kubectl: Kubectl, clients: Clients) -> None:
     make_endpoint(kubectl)
     install_keda_crd(kubectl)
     wait_for(lambda: any("podIP" in each["status"] for each in pods(kubectl, NAME)), "its pod has an address")
@@ -42,23 +42,23 @@ def test_prometheus_tells_keda_how_many_requests_run_and_wait(kubectl: Kubectl, 
         wait_ready(kubectl, NAME)
         scaled = kubectl.apply(example_for(kubectl, prometheus_address), "--validate=strict")
         (trigger,) = (each["metadata"] for each in scaled["spec"]["triggers"])
-        wait_for(lambda: read_as_keda(kubectl, trigger) == 0, "nothing runs or waits")
+        wait_for(lambda: read_as_keda(kubectl, trigger) == 0, "no request runs or waits")
         asked = address(kubectl, NAME)
         with talking(clients, "served", *asked, *asked) as counted:  # four requests at a time
-            wait_for(lambda: read_as_keda(kubectl, trigger) == 4, "two run and two wait")
+            wait_for(lambda: read_as_keda(kubectl, trigger) == 4, "two requests run and two wait")
         assert (counted["failed"], counted["sent"]) == ([], sum(counted["answered"].values()))
-        wait_for(lambda: read_as_keda(kubectl, trigger) == 0, "nothing runs or waits any more")
+        wait_for(lambda: read_as_keda(kubectl, trigger) == 0, "no request runs or waits any more")
     kubectl.delete("scaledobject", NAME)
 
 
-def test_a_queue_in_an_engine_adds_a_replica_which_goes_once_one_has_room(kubectl: Kubectl, clients: Clients) -> None:
+def test_a_queue_in_an_engine_adds_a_replica_until_one_is_enough(kubectl: Kubectl, clients: Clients) -> None:
     target = {"queueDelay": "1s"}
     make_endpoint(kubectl, {"minReplicas": 1, "maxReplicas": 2, "target": target, "stabilization": QUICK})
     wait_ready(kubectl, NAME)
     asked = address(kubectl, NAME)
     with talking(clients, "served", *asked, *asked) as crowd:  # four requests at a time
-        wait_for(lambda: replicas(kubectl, NAME) == 2, "those that wait add a replica")
-        wait_for(settled(kubectl, NAME, "2/2"), "the second is ready", timeout=300)
+        wait_for(lambda: replicas(kubectl, NAME) == 2, "waiting requests add a replica")
+        wait_for(settled(kubectl, NAME, "2/2"), "the second pod is ready", timeout=300)
     with talking(clients, "served", *asked) as pair:  # two at a time, for which one engine has room
         wait_for(lambda: replicas(kubectl, NAME) == 1, "one replica is enough", timeout=180)
         wait_for(lambda: len(pods(kubectl, NAME)) == 1, "one pod is left", timeout=180)

@@ -1,4 +1,4 @@
-"""Changes, evictions and pauses on real pods: what serves goes on, and the way back is short."""
+"""Changes, evictions and pauses on real pods: serving pods continue, and an undo is fast."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -34,14 +34,14 @@ def fails_and_serves(kubectl: Kubectl, name: str) -> Callable[[], Manifest | Non
     return ask
 
 
-def test_a_bad_change_under_surge_takes_nothing_away_and_suspended_it_comes_back_with_its_key(kubectl: Kubectl) -> None:
+def test_a_failed_surge_change_keeps_all_replicas_and_a_suspended_endpoint_keeps_its_key(kubectl: Kubectl) -> None:
     """Three of the demo's pods and a spare one fit on the demo's node."""
     demo = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     kubectl.apply(canned("surge", replicas=3, resources=demo["spec"]["resources"]))
-    wait_for(settled(kubectl, "surge", "3/3"), "three are ready", timeout=300)
+    wait_for(settled(kubectl, "surge", "3/3"), "three pods are ready", timeout=300)
     before = ready_pods(kubectl, "surge")
     kubectl.patch("iep", "surge", {"spec": {"env": WRONG}})
-    found = wait_for(fails_and_serves(kubectl, "surge"), "the endpoint says why the change fails", timeout=240)
+    found = wait_for(fails_and_serves(kubectl, "surge"), "the status says why the change fails", timeout=240)
     assert condition(found, "Ready")["reason"] == "Degraded"
     assert ready_pods(kubectl, "surge") == before
     kubectl.patch("iep", "surge", {"spec": {"env": [KV_CACHE]}})
@@ -50,39 +50,39 @@ def test_a_bad_change_under_surge_takes_nothing_away_and_suspended_it_comes_back
 
     key = kubectl.get("secret", "surge-api-key")
     kubectl.patch("iep", "surge", {"spec": {"suspend": True}})
-    wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=surge") == [], "nothing runs", timeout=180)
-    wait_for(reason_is(kubectl, "Suspended", "surge"), "the endpoint says so")
+    wait_for(lambda: kubectl.list("pods", "forebay.dev/endpoint=surge") == [], "no pod runs", timeout=180)
+    wait_for(reason_is(kubectl, "Suspended", "surge"), "the status of the endpoint shows it")
     wait_ready(kubectl, "surge", timeout=30)
     kubectl.patch("iep", "surge", {"spec": {"suspend": False, "replicas": 1}})
-    wait_for(settled(kubectl, "surge", "1/1"), "it runs again", timeout=240)
+    wait_for(settled(kubectl, "surge", "1/1"), "the pods run again", timeout=240)
     assert kubectl.get("secret", "surge-api-key") == key
     kubectl.delete("iep", "surge")
 
 
-def test_replace_stops_at_the_first_that_fails_and_pods_are_evicted_one_at_a_time(kubectl: Kubectl) -> None:
+def test_replace_stops_at_the_first_failed_pod_and_pods_are_evicted_one_at_a_time(kubectl: Kubectl) -> None:
     kubectl.apply(canned("replace", replicas=2, rollout={"strategy": "Replace"}))
-    wait_for(settled(kubectl, "replace", "2/2"), "two are ready", timeout=300)
+    wait_for(settled(kubectl, "replace", "2/2"), "two pods are ready", timeout=300)
     before = ready_pods(kubectl, "replace")
     kubectl.patch("iep", "replace", {"spec": {"env": WRONG}})
-    wait_for(fails_and_serves(kubectl, "replace"), "the endpoint says why the change fails", timeout=240)
+    wait_for(fails_and_serves(kubectl, "replace"), "the status says why the change fails", timeout=240)
     left = ready_pods(kubectl, "replace")
     assert len(left) == 1
     assert left < before
     assert len(kubectl.list("pods", "forebay.dev/endpoint=replace")) <= 3, "no spare pod was made"
     kubectl.patch("iep", "replace", {"spec": {"env": [KV_CACHE]}})
-    wait_for(settled(kubectl, "replace", "2/2"), "both are as before", timeout=240)
+    wait_for(settled(kubectl, "replace", "2/2"), "both pods are the same as before", timeout=240)
     assert left < ready_pods(kubectl, "replace")
 
     first, second = sorted(ready_pods(kubectl, "replace"))
     evict(kubectl, first)
     with pytest.raises(Refused, match="disruption budget"):
         evict(kubectl, second)
-    wait_for(lambda: len(ready_pods(kubectl, "replace") - {first}) == 2, "another takes its place", timeout=240)
+    wait_for(lambda: len(ready_pods(kubectl, "replace") - {first}) == 2, "another pod replaces it", timeout=240)
     kubectl.delete("iep", "replace")
 
 
 def evict(kubectl: Kubectl, pod: str) -> None:
-    """Ask for a pod to go, as `kubectl drain` does."""
+    """Evict a pod, as `kubectl drain` does."""
     metadata = {"name": pod, "namespace": kubectl.namespace}
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
     path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"

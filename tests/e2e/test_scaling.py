@@ -37,7 +37,7 @@ def cycle(kubectl: Kubectl, name: str) -> None:
     wait_ready(kubectl, name)
 
 
-def test_the_real_model_starts_at_a_request_and_goes_to_zero_again(kubectl: Kubectl, clients: Clients) -> None:
+def test_the_real_model_starts_on_a_request_and_scales_to_zero_again(kubectl: Kubectl, clients: Clients) -> None:
     manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "10s", "stabilization": QUICK}}
     kubectl.apply(manifest)
@@ -70,13 +70,13 @@ def test_a_burst_scales_up_and_back_and_every_request_is_answered(kubectl: Kubec
     kubectl.delete("iep", "bursting")
 
 
-def test_an_engine_sleeps_instead_of_ending_and_a_request_wakes_it(kubectl: Kubectl, clients: Clients) -> None:
+def test_an_idle_engine_sleeps_and_a_request_wakes_it(kubectl: Kubectl, clients: Clients) -> None:
     """On a CPU sleep stops the engine and gives no memory back; all else is as on a GPU."""
     make_canned(kubectl, "sleepy", {"idle": "Sleep", "idleTimeout": "4s", "stabilization": QUICK})
     wait_ready(kubectl, "sleepy")
     (pod,) = pods(kubectl, "sleepy")
     for _ in range(2):
-        wait_for(reason_is(kubectl, "Idle", "sleepy"), "it sleeps", timeout=180)
+        wait_for(reason_is(kubectl, "Idle", "sleepy"), "the engine sleeps", timeout=180)
         counted = burst(clients, kubectl, "sleepy", 6, retries="0")
         assert (counted["sent"], counted["failed"]) == (6, [])
     assert [each["metadata"]["uid"] for each in pods(kubectl, "sleepy")] == [pod["metadata"]["uid"]]
@@ -84,20 +84,20 @@ def test_an_engine_sleeps_instead_of_ending_and_a_request_wakes_it(kubectl: Kube
 
 
 def usage(kubectl: Kubectl, name: str) -> int | None:
-    """The CPU of an endpoint's pods in percent of what they request, where its HPA knows it."""
+    """The CPU of an endpoint's pods in percent of their requests, if its HPA has it."""
     told = (kubectl.get("hpa", name) or {}).get("status", {}).get("currentMetrics") or [{}]
     found = told[0].get("resource", {}).get("current", {}).get("averageUtilization")
     return None if found is None else int(found)
 
 
 def writers(kubectl: Kubectl, name: str) -> set[str]:
-    """Who wrote the endpoint's replicas as they are, as the API server keeps it."""
+    """The field managers of the endpoint's current replicas."""
     printed = kubectl.run("get", "iep", name, "-o", "json", "--show-managed-fields")
     fields = json.loads(printed)["metadata"]["managedFields"]
     return {each["manager"] for each in fields if "f:replicas" in each["fieldsV1"].get("f:spec", {})}
 
 
-def test_an_hpa_scales_an_endpoint_by_its_cpu_and_the_operator_leaves_the_replicas_to_it(
+def test_an_hpa_scales_an_endpoint_and_the_operator_keeps_its_replicas(
     kubectl: Kubectl, clients: Clients, tmp_path: Path
 ) -> None:
     # With a number from the beginning: over /scale the API server records no owner of a number without an owner.
@@ -109,17 +109,17 @@ def test_an_hpa_scales_an_endpoint_by_its_cpu_and_the_operator_leaves_the_replic
     kubectl.apply({**hpa, "spec": spec})
     with metrics_server(kubectl, tmp_path):
         wait_ready(kubectl, "by-hpa")
-        at_rest = wait_for(lambda: usage(kubectl, "by-hpa"), "the HPA knows what the pod uses", timeout=300)
+        at_rest = wait_for(lambda: usage(kubectl, "by-hpa"), "the HPA has the usage of the pod", timeout=300)
         assert (at_rest < 25, replicas(kubectl, "by-hpa")) == (True, 1), f"{at_rest} %"
         base, key, _ = address(kubectl, "by-hpa")
         with talking(clients, "served", base, key, "This is a canned answer.") as counted:
-            wait_for(lambda: replicas(kubectl, "by-hpa") == 2, "the HPA raises it", timeout=300)
+            wait_for(lambda: replicas(kubectl, "by-hpa") == 2, "the HPA raises the replicas", timeout=300)
             under_load = usage(kubectl, "by-hpa")
-            wait_for(settled(kubectl, "by-hpa", "2/2"), "the second is ready", timeout=300)
+            wait_for(settled(kubectl, "by-hpa", "2/2"), "the second pod is ready", timeout=300)
             assert writers(kubectl, "by-hpa") == {"kube-controller-manager"}
             kubectl.patch("hpa", "by-hpa", {"spec": {"maxReplicas": 1}})
-            wait_for(lambda: replicas(kubectl, "by-hpa") == 1, "the HPA lowers it", timeout=180)
-            wait_for(settled(kubectl, "by-hpa", "1/1"), "one is left", timeout=180)
+            wait_for(lambda: replicas(kubectl, "by-hpa") == 1, "the HPA lowers the replicas", timeout=180)
+            wait_for(settled(kubectl, "by-hpa", "1/1"), "one pod is left", timeout=180)
     print(f"by-hpa: {at_rest} % at rest, {under_load} % under load")
     assert (counted["failed"], counted["sent"]) == ([], sum(counted["answered"].values()))
     assert writers(kubectl, "by-hpa") == {"kube-controller-manager"}
@@ -127,7 +127,7 @@ def test_an_hpa_scales_an_endpoint_by_its_cpu_and_the_operator_leaves_the_replic
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.soak)])
-def test_an_endpoint_goes_to_zero_and_back_and_clients_that_go_on_asking_lose_nothing(
+def test_clients_lose_no_request_while_an_endpoint_scales_to_zero_and_back(
     kubectl: Kubectl, clients: Clients, times: int
 ) -> None:
     make_canned(kubectl, "cycling", {"idleTimeout": "10s", "stabilization": QUICK})

@@ -15,7 +15,7 @@ from tests.kubectl import Kubectl, wait_for
 pytestmark = pytest.mark.kills
 
 
-def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl: Kubectl, clients: Clients) -> None:
+def test_pending_requests_survive_killed_operators_and_a_killed_gateway(kubectl: Kubectl, clients: Clients) -> None:
     make_canned(kubectl, "held", {"idleTimeout": "10s", "stabilization": QUICK}, replicas=0)
     is_idle(kubectl, "held")
     wait_for_key(clients, url(kubectl, "held"), read_key(kubectl, "held"))
@@ -23,24 +23,24 @@ def test_a_gateway_and_the_operators_are_killed_while_requests_are_held(kubectl:
     # A client gives up on the address of a dead gateway after five seconds, and by default after two more tries. The
     # slice has that address until another operator leads, which takes longer than this on a busy machine.
     with bursting(clients, kubectl, "held", 20, retries="8") as counted:
-        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=90)
+        wait_for(lambda: held(kubectl) == 20, "all requests are pending", timeout=90)
         victim = gateways(kubectl)[0]["metadata"]["name"]
         system.run("delete", "pod", "--selector=app.kubernetes.io/name=forebay-operator", "--force", "--grace-period=0")
         system.run("delete", "pod", victim, "--force", "--grace-period=0")
-    assert (counted["sent"], counted["failed"]) == (20, []), "the official client tries again"
+    assert (counted["sent"], counted["failed"]) == (20, []), "the official client retries"
     is_idle(kubectl, "held")
     system.run("rollout", "status", "deployment/forebay-gateway", "--timeout=300s")
     system.run("rollout", "status", "deployment/forebay", "--timeout=300s")
     with bursting(clients, kubectl, "held", 20, retries="0") as counted:
-        wait_for(lambda: held(kubectl) == 20, "all are held", timeout=90)
+        wait_for(lambda: held(kubectl) == 20, "all requests are pending", timeout=90)
         system.run("rollout", "restart", "deployment/forebay-gateway", "deployment/forebay")
-    assert (counted["sent"], counted["failed"]) == (20, []), "in a rollout of the gateways nothing is lost"
+    assert (counted["sent"], counted["failed"]) == (20, []), "a rollout of the gateways loses no request"
     kubectl.delete("iep", "held")
 
 
 @contextmanager
 def drained(kubectl: Kubectl, name: str) -> Iterator[None]:
-    """The cluster's node is drained of an endpoint's pods, and takes no other, while the context lasts."""
+    """The cluster's node is drained of an endpoint's pods, and accepts no other, while the context lasts."""
     (node,) = kind.nodes(CLUSTER)
     options = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"]
     try:
@@ -50,7 +50,7 @@ def drained(kubectl: Kubectl, name: str) -> Iterator[None]:
         kubectl.run("uncordon", node)
 
 
-def test_a_rollout_and_a_drained_node_under_load_lose_nothing(kubectl: Kubectl, clients: Clients) -> None:
+def test_a_rollout_and_a_drained_node_under_load_lose_no_request(kubectl: Kubectl, clients: Clients) -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 2, "target": {"concurrency": 8}, "stabilization": QUICK}
     make_canned(kubectl, "rolling", scaling)
     wait_ready(kubectl, "rolling")
@@ -61,10 +61,10 @@ def test_a_rollout_and_a_drained_node_under_load_lose_nothing(kubectl: Kubectl, 
         kubectl.run("rollout", "status", "deployment/rolling", "--timeout=300s")
         before = {each["metadata"]["uid"] for each in pods(kubectl, "rolling")}
         with drained(kubectl, "rolling"):
-            wait_for(lambda: held(kubectl) == 4, "both ways, each client's request is held", timeout=90)
-            wait_for(reason_is(kubectl, "Unschedulable", "rolling"), "no node takes a pod", timeout=90)
+            wait_for(lambda: held(kubectl) == 4, "the request of each client is pending, streamed and not", timeout=90)
+            wait_for(reason_is(kubectl, "Unschedulable", "rolling"), "no node accepts a pod", timeout=90)
         wait_ready(kubectl, "rolling")
-        wait_for(lambda: held(kubectl) == 0, "what was held goes to the new pod", timeout=90)
+        wait_for(lambda: held(kubectl) == 0, "pending requests reach the new pod", timeout=90)
         assert before.isdisjoint(each["metadata"]["uid"] for each in pods(kubectl, "rolling"))
     answered = sum(counted["answered"].values())
     assert (counted["failed"], counted["sent"]) == ([], answered)

@@ -20,7 +20,7 @@ SOURCES = (
 )
 
 
-def test_the_operator_knows_what_the_server_image_understands(cluster: Kubectl) -> None:
+def test_the_operator_knows_the_variables_of_the_server_image(cluster: Kubectl) -> None:
     """`make names` writes the operator's list again."""
     command = ["docker", "run", "--rm", images()["server"], "flags", "--json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""Where weights come from besides a hub and an image: buckets, and adapters from a claim, on a real vLLM."""
+"""Sources of weights other than a hub and an image: buckets, and adapters from a claim, on a real vLLM."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.canned import KV_CACHE, MODEL, SMALL
 from tests.e2e.claims import filled_claim
 from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, wait_ready
-from tests.e2e.standins import stand_in
+from tests.e2e.standins import run_helper
 from tests.endpoints import endpoint
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
@@ -22,7 +22,7 @@ PATIENT = {
     "RUNAI_STREAMER_S3_LOW_SPEED_LIMIT": "1",
     "RUNAI_STREAMER_S3_TIMEOUT": "30000",
 }
-"""The stand-in reads a whole object for each part of it, so few and large parts are asked for."""
+"""The stand-in reads a whole object for each part of it, so few and large parts are requested."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def buckets(kubectl: Kubectl) -> Iterator[str]:
     asked = ("models", "smollm2", "/model")
     # moto would take the first part of its host name for a bucket
     env = {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true"}
-    with stand_in(kubectl, "buckets", *asked, ports=(8080, 8081), mounts={"/model": MODEL}, env=env) as host:
+    with run_helper(kubectl, "buckets", *asked, ports=(8080, 8081), mounts={"/model": MODEL}, env=env) as host:
         yield host
 
 
@@ -52,7 +52,7 @@ def variables(**values: str) -> list[Manifest]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def test_a_model_in_googles_storage_serves_with_adapters_and_a_bad_one_takes_nothing_away(
+def test_a_model_in_googles_storage_serves_with_adapters_despite_an_invalid_one(
     kubectl: Kubectl, buckets: str, adapters: str, clients: Clients
 ) -> None:
     address = f"http://{buckets}:8081"
@@ -74,11 +74,11 @@ def test_a_model_in_googles_storage_serves_with_adapters_and_a_bad_one_takes_not
     nothing = {"name": "nothing", "source": f"pvc://{adapters}/nothing"}
     kubectl.patch("iep", "google", {"spec": {"adapters": [babble, nothing]}})
 
-    def told() -> Manifest | None:
+    def reports_the_adapter() -> Manifest | None:
         ready = condition(kubectl.get("iep", "google"), "Ready")
         return ready if "InvalidAdapter" in ready["message"] else None
 
-    ready = wait_for(told, "the endpoint says which adapter is bad", timeout=240)
+    ready = wait_for(reports_the_adapter, "the endpoint says which adapter is bad", timeout=240)
     assert (ready["status"], ready["reason"]) == ("True", "Degraded")
     assert "The adapter nothing could not be loaded" in ready["message"]
     kubectl.delete("iep", "google")
@@ -97,6 +97,6 @@ def test_a_model_in_s3_serves_with_keys_from_a_secret(kubectl: Kubectl, buckets:
 
 
 def check(kubectl: Kubectl, clients: Clients, name: str, model: str) -> dict[str, Any]:
-    """What the official client gets of a model."""
+    """The answer of a model to the official client."""
     url = f"http://{name}.{kubectl.namespace}.svc/v1"
     return read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, name), model))

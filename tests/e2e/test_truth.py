@@ -1,4 +1,4 @@
-"""What the status says of starts and failures, on real pods."""
+"""Starts and failures in the status, on real pods."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ def failing(kubectl: Kubectl, registry: None) -> Iterator[None]:
         kubectl.delete(manifest["kind"], manifest["metadata"]["name"])
 
 
-def test_a_misspelt_variable_is_a_warning_and_the_seconds_of_a_start_are_told(kubectl: Kubectl) -> None:
+def test_a_misspelled_variable_is_a_warning_and_a_start_reports_its_seconds(kubectl: Kubectl) -> None:
     kubectl.apply(canned("steps", env=[{"name": "MAX_MODEL_LEM", "value": "64"}]))
     found = wait_ready(kubectl, "steps")
     assert "startup" not in found["status"]
@@ -41,7 +41,7 @@ def test_a_misspelt_variable_is_a_warning_and_the_seconds_of_a_start_are_told(ku
         status: Manifest = (kubectl.get("iep", "steps") or {})["status"]
         return status.get("lastStart")
 
-    last = wait_for(last_start, "the seconds of the start are told", timeout=90)
+    last = wait_for(last_start, "the status has the seconds of the start", timeout=90)
     assert {"scheduling", "pulling", "importing", "loading"} <= set(last["seconds"])
     assert sum(last["seconds"].values()) > 0
     wait_for(lambda: "Ready" in reasons(kubectl, "steps"), "an event says that it is ready")
@@ -83,31 +83,31 @@ FAILURES: list[tuple[str, Manifest, str, str]] = [
 
 @pytest.mark.usefixtures("failing")
 @pytest.mark.parametrize(("name", "spec", "reason", "words"), FAILURES, ids=[row[0] for row in FAILURES])
-def test_a_failure_is_told_with_what_to_do(
+def test_a_failure_is_reported_with_a_remedy(
     kubectl: Kubectl, name: str, spec: Manifest, reason: str, words: str
 ) -> None:
-    found = wait_for(reason_is(kubectl, reason, name), "the endpoint says so", timeout=240)
+    found = wait_for(reason_is(kubectl, reason, name), "the status of the endpoint shows it", timeout=240)
     assert words in condition(found, "Ready")["message"]
     assert (condition(found, "Reconciling")["status"], condition(found, "Stalled")["status"]) == ("True", "False")
 
-    def is_told() -> bool:
+    def is_recorded() -> bool:
         events = [each for each in kubectl.list("events") if each["involvedObject"]["name"] == name]
         return reason in {each["reason"] for each in events if each["type"] == "Warning"}
 
-    wait_for(is_told, "a warning tells of it")
+    wait_for(is_recorded, "a warning event exists")
     kubectl.delete("iep", name)
 
 
-def test_what_is_missing_may_come_later(kubectl: Kubectl) -> None:
+def test_missing_objects_can_be_created_later(kubectl: Kubectl) -> None:
     token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "later", "key": "token"}}}
     kubectl.apply(canned("patient", env=[token]))
-    wait_for(reason_is(kubectl, "SecretMissing", "patient"), "the endpoint says so", timeout=180)
+    wait_for(reason_is(kubectl, "SecretMissing", "patient"), "the status of the endpoint shows it", timeout=180)
     kubectl.run("create", "secret", "generic", "later", "--from-literal=token=x")
     wait_ready(kubectl, "patient")
     kubectl.delete("iep", "patient")
 
 
-def test_gpus_that_others_use_are_told_from_gpus_that_there_are_none_of(kubectl: Kubectl) -> None:
+def test_gpus_in_use_are_distinguished_from_missing_gpus(kubectl: Kubectl) -> None:
     node = kind.nodes(CLUSTER)[0]
     kind.advertise_gpus(CLUSTER, node, 1)
     kubectl.run("label", "node", node, "nvidia.com/gpu.product=Test-GPU", "nvidia.com/gpu.memory=23034")
@@ -117,7 +117,7 @@ def test_gpus_that_others_use_are_told_from_gpus_that_there_are_none_of(kubectl:
         kubectl.apply(canned("waiting", gpu={"count": 1}))
         kubectl.apply(canned("hopeless", gpu={"count": 4}))
         taken = "1 nvidia.com/gpu (Test-GPU, 22 GiB each) on 1 node"  # once the nodes are read again, with their labels
-        wait_for(reason_is(kubectl, "GPUsTaken", "waiting", taken), "others use it", timeout=300)
+        wait_for(reason_is(kubectl, "GPUsTaken", "waiting", taken), "other pods use the GPU", timeout=300)
         none = "no node has 4 nvidia.com/gpu"
         wait_for(reason_is(kubectl, "NoSuchGPU", "hopeless", none), "there is no such node", timeout=180)
     finally:

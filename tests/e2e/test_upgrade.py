@@ -1,4 +1,4 @@
-"""From the release before to this one, back, and forth again, while clients ask the endpoints again and again."""
+"""Upgrade, rollback and second upgrade between two releases, while clients send requests."""
 
 import json
 import uuid
@@ -24,7 +24,7 @@ ENDPOINTS = ("default", "pinned")
 TEXT = "Whoever talks while the ground is being laid anew must hear each word."
 SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
 CANNED = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.01"}
-"""One token is one letter, so a stream takes the better part of a second."""
+"""One token is one letter, so a stream takes almost a second."""
 
 
 @pytest.fixture
@@ -72,15 +72,15 @@ def find_running(kubectl: Kubectl, name: str) -> Running | None:
 
 
 def settle(kubectl: Kubectl, step: str) -> dict[str, Running]:
-    """The endpoints' pods, once the operators of a step have seen all endpoints, and all is as it should be."""
+    """The endpoints' pods, once the operators of a step have read all endpoints and reached the desired state."""
     assert works(kubectl, step)
     kubectl.delete("iep", step)
     waits = {name: partial(find_running, kubectl, name) for name in ENDPOINTS}
-    return {name: wait_for(wait, f"{name} is as it should be", timeout=300) for name, wait in waits.items()}
+    return {name: wait_for(wait, f"{name} has reached its desired state", timeout=300) for name, wait in waits.items()}
 
 
 def addresses(kubectl: Kubectl) -> list[str]:
-    """What the clients are to ask, and the answer that they are to get."""
+    """The requests of the clients, and the expected answer."""
     return [
         word
         for name in ENDPOINTS
@@ -88,9 +88,7 @@ def addresses(kubectl: Kubectl) -> list[str]:
     ]
 
 
-def test_endpoints_serve_on_through_an_upgrade_and_back_and_forth(
-    before: Kubectl, release: Release, clients: Clients
-) -> None:
+def test_endpoints_serve_through_upgrades_and_a_rollback(before: Kubectl, release: Release, clients: Clients) -> None:
     before.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canned"}, "data": CANNED})
     for name, image in zip(ENDPOINTS, ("", release.images["server-canned"]), strict=True):
         before.apply(canned(name, image=image, env=[SERVED], envFrom=[{"configMapRef": {"name": "canned"}}]))

@@ -37,23 +37,23 @@ results. Models have random weights; those of `start` (1B) and `sleep` (3B) are 
 
 def main() -> None:
     parser = argument_parser()
-    asked = parser.parse_args()
-    if asked.table:
-        print(table.markdown(asked.table))
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(table.markdown(arguments.table))
         return
-    unknown = sorted(set(asked.parts) - PARTS.keys())
+    unknown = sorted(set(arguments.parts) - PARTS.keys())
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; parts are {', '.join(PARTS)}")
     try:
-        python = interpreter.with_vllm(asked.wheels)
+        python = interpreter.with_vllm(arguments.wheels)
         environment = os.environ | {"PYTHONPATH": str(interpreter.install_server(python))}
     except (interpreter.NoInterpreter, BrokenWheel) as error:
         sys.exit(f"tests.gpu: {error}")
-    options = ["--device", asked.device, "--out", str(asked.out.resolve()), "--limit", str(asked.limit)]
-    if tokenizer := asked.tokenizer or found_tokenizer(asked.wheels):
+    options = ["--device", arguments.device, "--out", str(arguments.out.resolve()), "--limit", str(arguments.limit)]
+    if tokenizer := arguments.tokenizer or found_tokenizer(arguments.wheels):
         options += ["--tokenizer", str(tokenizer.resolve())]
     os.chdir(ROOT)
-    os.execve(python, [str(python), "-m", "tests.gpu.measure", *options, *(asked.parts or PARTS)], environment)
+    os.execve(python, [str(python), "-m", "tests.gpu.measure", *options, *(arguments.parts or PARTS)], environment)
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -81,7 +81,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def found_tokenizer(wheels: Path | None) -> Path | None:
-    """The folder `tokenizer` among the wheels; None if there is none."""
+    """The folder `tokenizer` among the wheels; None without one."""
     found = sorted(wheels.rglob("tokenizer/tokenizer.json")) if wheels else []
     return found[0].parent if found else None
 

@@ -18,7 +18,7 @@ OFFLINE = ("--no-index", "--no-deps", "--ignore-installed", "--no-compile", "--n
 
 
 class NoInterpreter(Exception):
-    """No Python with vLLM can be had; the message says what to do."""
+    """No Python with vLLM is available; the message has a remedy."""
 
 
 def with_vllm(wheels: Path | None) -> Path:

@@ -40,25 +40,27 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--limit", type=float, default=225, help="seconds for each part")
-    asked = parser.parse_args()
-    if asked.device == "cuda" and not memory.ask_driver("name"):
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not memory.ask_driver("name"):
         sys.exit("tests.gpu: nvidia-smi finds no GPU; --device cpu tries the program without one")
-    asked.out.mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     about = describe()
     with tempfile.TemporaryDirectory(prefix="forebay-gpu-") as folder:
-        tokenizer = shapes.bring_tokenizer(asked.tokenizer, Path(folder, "tokenizer"))
+        tokenizer = shapes.bring_tokenizer(arguments.tokenizer, Path(folder, "tokenizer"))
         states = []
-        for part in asked.parts:
+        for part in arguments.parts:
             began = {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-            record = Record(part, about | began, asked.out / f"{part}.json")
+            record = Record(part, about | began, arguments.out / f"{part}.json")
             with tempfile.TemporaryDirectory(dir=folder) as own:
-                states.append(run(PARTS[part], Run(PLANS[asked.device], tokenizer, Path(own)), record, asked.limit))
+                states.append(
+                    run(PARTS[part], Run(PLANS[arguments.device], tokenizer, Path(own)), record, arguments.limit)
+                )
             print(f"{part}: {states[-1].splitlines()[0]}", flush=True)
     return int(any(state.startswith("failed") for state in states))
 
 
 def run(part: Callable[[Run, Record], None], of: Run, record: Record, limit: float) -> str:
-    """Measure one part; whatever becomes of it, the record is kept. Returns the state in the record."""
+    """Measure one part, and store the record even if it fails. Returns the state in the record."""
     try:
         with limited(limit):
             part(of, record)

@@ -1,4 +1,4 @@
-"""The memory that servers take: of the GPU if there is one, else of their processes."""
+"""The memory of servers: of the GPU if there is one, else of their processes."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ QUERY = ("nvidia-smi", "--format=csv,noheader,nounits")
 
 
 def ask_driver(*fields: str) -> list[str]:
-    """What nvidia-smi says of the first visible GPU; [] if there is none."""
+    """The output of nvidia-smi for the first visible GPU; [] without a GPU."""
     visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
     command = [*QUERY, f"--id={visible}", f"--query-gpu={','.join(fields)}"]
     try:
@@ -20,7 +20,7 @@ def ask_driver(*fields: str) -> list[str]:
 
 
 def total_mib() -> float:
-    """Of the GPU; 0 without one."""
+    """The GPU's memory; 0 without a GPU."""
     return float((ask_driver("memory.total") or ["0"])[0])
 
 

@@ -22,7 +22,7 @@ def get(path: str, timeout: float = 10) -> tuple[int, str]:
 
 
 def control(path: str, token: str) -> Any:
-    """Engine control. Raises RuntimeError with the server's words if it refuses."""
+    """Engine control. Raises RuntimeError with the server's message if it refuses."""
     request = urllib.request.Request(f"{OPS}{path}", b"", {"Authorization": f"Bearer {token}"}, method="POST")
     status, body = fetch(request, 200)
     if status != 200:
@@ -31,7 +31,7 @@ def control(path: str, token: str) -> Any:
 
 
 def complete(server: Server, tokens: int = 8) -> tuple[int, str]:
-    """Ask for a completion with temperature 0: status and text. Raises OSError if the server is not there."""
+    """Request a completion with temperature 0: status and text. Raises OSError if the server is not reachable."""
     asked = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
     headers = {"Content-Type": "application/json", **server.headers}
     request = urllib.request.Request(f"{server.url}/completions", json.dumps(asked).encode(), headers)

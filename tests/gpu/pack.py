@@ -15,10 +15,10 @@ from pathlib import Path
 
 from cluster.pins import cache
 from tests.gpu.shapes import bring_tokenizer
-from tests.gpu.wheels import leave_out, split
+from tests.gpu.wheels import omit_files, split
 
 TOOLS = cache() / "uv/bin"
-"""Where ./bootstrap puts uv, with pip beside it."""
+"""The folder in which ./bootstrap installs uv, with pip beside it."""
 
 MB = 1_000_000
 
@@ -42,22 +42,28 @@ def main() -> None:
         "--leave", action="append", default=[], metavar="PATTERN", help="files to leave out of vLLM's wheel"
     )
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="model folder whose tokenizer is packed too")
-    asked = parser.parse_args()
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    if list(asked.folder.iterdir()):
-        parser.error(f"{asked.folder} is not empty")
-    installed = read_pins(asked.installed.read_text())
-    resolved = resolve(f"vllm=={asked.vllm}", installed, asked.python)
-    needed = lacking(resolved, installed, {canonical(name) for name in asked.without})
-    with tempfile.TemporaryDirectory(dir=asked.folder) as own:
-        download(needed, asked.python, Path(own))
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if list(arguments.folder.iterdir()):
+        parser.error(f"{arguments.folder} is not empty")
+    installed = read_pins(arguments.installed.read_text())
+    resolved = resolve(f"vllm=={arguments.vllm}", installed, arguments.python)
+    needed = lacking(resolved, installed, {canonical(name) for name in arguments.without})
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as own:
+        download(needed, arguments.python, Path(own))
         for wheel in Path(own).glob("vllm-*.whl"):
-            print(f"{wheel.name}: {leave_out(wheel, tuple(asked.leave)) / MB:.0f} MB left out" if asked.leave else "")
-        pieces = [piece for wheel in sorted(Path(own).glob("*.whl")) for piece in split(wheel, asked.megabytes * MB)]
-        folders = distribute(pieces, asked.folder, asked.megabytes * MB)
-    if asked.tokenizer:
-        bring_tokenizer(asked.tokenizer, asked.folder / "00/tokenizer")
-    print(f"{len(needed)} packages in {folders} folders of {asked.folder}: {', '.join(needed)}")
+            print(
+                f"{wheel.name}: {omit_files(wheel, tuple(arguments.leave)) / MB:.0f} MB omitted"
+                if arguments.leave
+                else ""
+            )
+        pieces = [
+            piece for wheel in sorted(Path(own).glob("*.whl")) for piece in split(wheel, arguments.megabytes * MB)
+        ]
+        folders = distribute(pieces, arguments.folder, arguments.megabytes * MB)
+    if arguments.tokenizer:
+        bring_tokenizer(arguments.tokenizer, arguments.folder / "00/tokenizer")
+    print(f"{len(needed)} packages in {folders} folders of {arguments.folder}: {', '.join(needed)}")
 
 
 def resolve(requirement: str, installed: Mapping[str, str], python: str) -> dict[str, str]:

@@ -22,11 +22,11 @@ class Plan:
     slept: Shape
     """Its weights are on disk, since the engine reads them again after sleep level 2."""
     fitted: tuple[Shape, ...]
-    """The most useful first: the part may be cut."""
+    """The most useful first: the part may be truncated."""
     clients: tuple[int, ...]
-    """Streams at once, one comparison for each."""
+    """Numbers of concurrent streams, one comparison for each."""
     tokens: int
-    """Of each stream of a comparison."""
+    """Tokens of each stream of a comparison."""
     rounds: int
     """Pairs of loads at each number of clients."""
     warm_starts: int
@@ -35,9 +35,9 @@ class Plan:
     """Streams that run at SIGTERM."""
     drained_tokens: int
     stuck_seconds: int
-    """In which the engine must finish a step; shorter than the default of 120."""
+    """The time limit of an engine step; shorter than the default of 120."""
     variables: Mapping[str, str]
-    """Of every server."""
+    """The variables of every server."""
 
 
 GPU = Plan(
@@ -77,7 +77,7 @@ PLANS = {"cuda": GPU, "cpu": CPU}
 
 @dataclass(frozen=True)
 class Run:
-    """One part of a run: what to measure, and a folder of its own for models, caches and tokens."""
+    """One part of a run: what to measure, and its own folder for models, caches and tokens."""
 
     plan: Plan
     tokenizer: Path

@@ -15,7 +15,7 @@ COMPLETE = "complete"
 
 @dataclass
 class Record:
-    """What one part measured."""
+    """The measurements of one part."""
 
     part: str
     about: Mapping[str, str]
@@ -25,7 +25,7 @@ class Record:
     began: float = field(default_factory=time.monotonic)
 
     def put(self, measurement: Measurement) -> None:
-        """Keep one measurement, on disk as well, and print it."""
+        """Store one measurement, on disk as well, and print it."""
         self.measurements.append(measurement)
         print(f"{self.part}: " + ", ".join(f"{name} {shown(value)}" for name, value in measurement.items()), flush=True)
         self.save("unfinished")

@@ -33,7 +33,7 @@ for name, weight in model.named_parameters():  # a tied output layer is named on
     weights[name] = (made.fill_(1) if "norm" in name else made.normal_(std=0.02)).cpu()
 save_file(weights, folder + "/model.safetensors", {"format": "pt"})
 """
-"""Writes random weights in bfloat16 beside a config.json. A program of its own: it must not keep the GPU."""
+"""Writes random weights in bfloat16 beside a config.json. A separate program, because it must release the GPU."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Shape:
     kv_heads: int
     head: int
     vocabulary: int | None = None
-    """None: that of the tokenizer, so that every token that comes out is text."""
+    """None: that of the tokenizer, so that every generated token is text."""
     tied: bool = False
     length: int = 8192
     """Tokens of one request."""
 
     def config(self, vocabulary: int) -> dict[str, Any]:
-        """Its config.json, with `vocabulary` where the shape has none of its own."""
+        """Its config.json, with `vocabulary` if the shape has no value."""
         return {
             "architectures": [ARCHITECTURES[self.kind]],
             "model_type": self.kind,

@@ -52,7 +52,7 @@ def split(wheel: Path, size: int) -> list[Path]:
     return pieces
 
 
-def leave_out(wheel: Path, patterns: tuple[str, ...]) -> int:
+def omit_files(wheel: Path, patterns: tuple[str, ...]) -> int:
     """Remove the files that match one of the patterns from a wheel, and from its list of files.
 
     Returns the bytes by which the wheel shrinks.

@@ -1,4 +1,4 @@
-"""What the operator asked the API server for, by the API server's own log."""
+"""The operator's requests to the API server, by the API server's own log."""
 
 import json
 import os
@@ -15,7 +15,7 @@ KEPT_LOGS = "FOREBAY_AUDIT_LOGS"
 
 
 @dataclass(frozen=True)
-class Request:
+class AuditedRequest:
     """One request of the operator's service account. `resource` has the subresource behind it: pods/status."""
 
     group: str
@@ -25,13 +25,13 @@ class Request:
     code: int
 
 
-def operators_requests(control_plane: Kubectl, installed_in: str = "forebay-system") -> Iterator[Request]:
+def operators_requests(control_plane: Kubectl, installed_in: str = "forebay-system") -> Iterator[AuditedRequest]:
     """All that were answered so far, of the operators of this session that run in that namespace; watches when they
     have ended."""
     return read_log(control_plane.kubeconfig.parent / "audit.log", installed_in)
 
 
-def read_log(log: Path, installed_in: str) -> Iterator[Request]:
+def read_log(log: Path, installed_in: str) -> Iterator[AuditedRequest]:
     """The requests in a log, of operators that run in that namespace, or in any for ""."""
     with log.open() as lines:
         for line in lines:
@@ -41,7 +41,7 @@ def read_log(log: Path, installed_in: str) -> Iterator[Request]:
             if about and account == "forebay" and installed_in in ("", namespace):
                 resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
                 where, code = about.get("namespace", ""), event["responseStatus"]["code"]
-                yield Request(about.get("apiGroup", ""), resource, event["verb"], where, code)
+                yield AuditedRequest(about.get("apiGroup", ""), resource, event["verb"], where, code)
 
 
 def keep_log(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A stand-in for S3: moto's, in a process of its own, from a lock and an environment of its own."""
+"""A stand-in for S3: moto's, in its own process, with its own lock and environment."""
 
 import fcntl
 import hashlib

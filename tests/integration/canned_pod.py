@@ -1,5 +1,5 @@
 """A pod of an endpoint, as the gateway sees it: an API port and an ops port, on an address that is not loopback, since
-Kubernetes takes no other for an EndpointSlice."""
+Kubernetes accepts no other in an EndpointSlice."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ class CannedPod:
         self.answer: Answer = complete
         self.requests: list[Exchange] = []
         self.probes = 0
-        """How often its ops port was asked."""
+        """The number of requests to its ops port."""
         self.left = threading.Event()
         """Set when a client went away before it had its answer."""
         self._serving: set[asyncio.Task[None]] = set()
@@ -129,7 +129,7 @@ class CannedPod:
 
 
 async def complete(exchange: Exchange) -> None:
-    """A chat completion, streamed or whole, as the request asks for."""
+    """A chat completion, streamed or not, as requested."""
     request = json.loads(await exchange.read_body() or b"{}")
     if request.get("stream"):
         await stream(exchange)
@@ -156,7 +156,7 @@ STREAM_HEAD = (
 async def stream(
     exchange: Exchange, pause: float = 0.0, end: bool = True, may_end: threading.Event | None = None
 ) -> None:
-    """A streamed chat completion, a word a chunk; it ends once it may."""
+    """A streamed chat completion, a word a chunk; it ends on a signal of the test."""
     await exchange.send(STREAM_HEAD)
     for word in TEXT.split():
         await exchange.send(event(word + " "))

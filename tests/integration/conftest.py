@@ -1,4 +1,4 @@
-"""The control plane with our CRD, shared by all integration tests; each test has a namespace of its own."""
+"""The control plane with our CRD, shared by all integration tests; each test has its own namespace."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,9 +18,9 @@ from tests.integration.bucket_server import BucketServer, running_bucket
 from tests.integration.control_plane import ControlPlane, free_ports, start_control_plane
 from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_of
 from tests.integration.gateway_process import Gateway, namespaced_gateway, running_gateway
+from tests.integration.operator_probes import leads
 from tests.integration.operator_process import give_access, running_operator
-from tests.integration.ops_port import leads
-from tests.integration.stored_jobs import MOST, opened
+from tests.integration.stored_jobs import JOB_STORE_BYTES, opened
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.kubectl import Kubectl, wait_for
 
@@ -57,7 +57,7 @@ def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactor
     log = tmp_path_factory.mktemp("operator") / "log"
     (port,) = free_ports(1)
     with running_operator(operators_kubectl, log, port=port) as process:
-        wait_for(lambda: leads(port), "the operator leads")
+        wait_for(lambda: leads(port), "the operator is leading")
         yield log
         assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
     assert "Traceback" not in log.read_text()
@@ -65,7 +65,7 @@ def operator(operators_kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def kubectl(control_plane: Kubectl) -> Kubectl:
-    """kubectl in a namespace of the test's own. It stays behind, as the whole control plane goes with the session."""
+    """kubectl in the test's own namespace. It is not deleted, because the control plane ends with the session."""
     namespace = f"test-{uuid.uuid4().hex[:8]}"
     control_plane.run("create", "namespace", namespace)
     return control_plane.within(namespace)
@@ -114,7 +114,7 @@ async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
 async def store(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[JobStore]:
     """Each of the two stores of jobs, with nothing in it."""
     if request.param == "memory":
-        yield MemoryJobStore(MOST, share=1.0)
+        yield MemoryJobStore(JOB_STORE_BYTES, share=1.0)
         return
     async with opened(valkey) as found:
         yield found
@@ -141,7 +141,7 @@ def impatient_gateway(gateway: Gateway, tmp_path: Path) -> Iterator[Gateway]:
 def keeping_gateway(
     request: pytest.FixtureRequest, control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway for the whole module, that keeps jobs and files in its memory, then one that does in Valkey."""
+    """A gateway for the module that keeps jobs and files in its memory, and then one that keeps them in Valkey."""
     url = request.getfixturevalue("valkey_server").url if request.param == "valkey" else ""
     with namespaced_gateway(control_plane, tmp_path_factory.mktemp("gateway") / "log", valkey_url=url) as running:
         yield running

@@ -25,12 +25,12 @@ rules:
   - {level: Metadata, userGroups: ["system:serviceaccounts"]}
   - {level: None}
 """
-"""The API server writes down what service accounts ask for: the operator's is one."""
+"""The API server logs the requests of service accounts, such as the operator's."""
 
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _next_port = itertools.count(10_000 + 1_000 * _WORKER)
-"""Each worker of pytest-xdist has a thousand ports of its own, below those that Linux gives to clients (from 32768 on)
+"""Each worker of pytest-xdist has its own thousand ports, below those that Linux gives to clients (from 32768 on)
 and those that the operator gives to endpoints (from 20000 on)."""
 
 _next_gateway_port = itertools.count(25_000 + 500 * _WORKER)
@@ -43,7 +43,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_gateway_port() -> int:
-    """A port that the gateway takes for an endpoint's."""
+    """A port that the gateway accepts as an endpoint's."""
     return next(filter(is_free, _next_gateway_port))
 
 
@@ -75,7 +75,7 @@ def running(log: Path, *command: str | Path, env: Mapping[str, str] | None = Non
 
 
 class ApiServer:
-    """kube-apiserver, which may be killed and started again on its port; what it knew is in etcd."""
+    """kube-apiserver, which may be killed and started again on its port; its objects are in etcd."""
 
     def __init__(self, kubectl: Kubectl, log: Path, command: Sequence[str | Path]) -> None:
         self._kubectl = kubectl

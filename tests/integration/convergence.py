@@ -1,15 +1,15 @@
-"""Whether an endpoint has come to what was asked for."""
+"""Whether an endpoint has reached its desired state."""
 
 from collections.abc import Callable
 
 from tests.kubectl import Kubectl
 
 LONG = "300"
-"""Seconds between two rounds over everything: none comes to the help of what is tested here."""
+"""Seconds between two resyncs: so long that no resync helps the tested code."""
 
 
 def replicas_are(kubectl: Kubectl, count: int) -> Callable[[], bool]:
-    """Whether the status is of now and asks for so many pods, and there are so many."""
+    """Whether the status is current, has this number of replicas, and so many pods exist."""
 
     def ask_both() -> bool:
         found = kubectl.get("iep", "one") or {}

@@ -17,12 +17,12 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at one request.
+    """The fault at one request.
 
     Attributes:
-        kills: whether the operator ends there; otherwise it gets no answer.
+        kills: whether the operator ends at it; otherwise it gets no response.
         after: whether the request takes effect all the same.
-        stale: reconciles after it that still see the cache of before, as a watch may be slow.
+        stale: reconciles after it that still use the old cache, as a watch may be slow.
     """
 
     kills: bool = False
@@ -35,14 +35,14 @@ class Fault:
 
 
 class FaultyApi(ApiClient):
-    """Counts requests from `arm` on and does at the n-th what the fault says.
+    """Counts requests from `arm` on and applies the fault at the n-th.
 
     Attributes:
-        hit: whether there was an n-th.
-        writes: how many requests since `arm` the API server took that were no mere questions.
-        made: the paths of the objects that were made, ever, whether the operator got the answer or not.
-        statuses: each status that was written, ever.
-        meanwhile: what happens just before the n-th, such as a user's deletion; the request itself then goes on.
+        hit: whether an n-th request existed.
+        writes: how many writes the API server has accepted since `arm`.
+        made: the paths of all objects that were ever created, even if the operator got no response.
+        statuses: each status that was ever written.
+        meanwhile: an action just before the n-th, such as a user's deletion; the request itself then continues.
     """
 
     def __init__(self, api: client.ApiClient) -> None:

@@ -1,6 +1,6 @@
-"""A proxy before the API server that fails as networks, load balancers and API servers do.
+"""A proxy before the API server that fails like networks, load balancers and API servers.
 
-It speaks plain HTTP to the operator, which is a process of its own, and runs in a thread beside the tests.
+It speaks plain HTTP to the operator, which is a separate process, and runs in a thread beside the tests.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Cut(Enum):
     """The request never reaches the API server."""
 
     AFTER = auto()
-    """It takes effect, and the answer is lost."""
+    """The request takes effect, and the response is lost."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came; watches and lists of whole objects are kopf's, all others the operator's own."""
+    """A received request; watches and lists of whole objects are kopf's, all others the operator's own."""
 
     method: str
     path: str
@@ -59,7 +59,7 @@ class Asked:
 
 
 Rule = Callable[[Asked], Cut | Refusal | None]
-"""What happens to a request; None lets it pass."""
+"""The fault of a request; None lets it pass."""
 
 
 class Ending(Enum):
@@ -73,15 +73,15 @@ class Ending(Enum):
 
     FAILED = 500
     TIMED_OUT = 504
-    """What the API server says in a watch while it has lost etcd."""
+    """The event of the API server in a watch while etcd is unreachable."""
 
 
 class FaultyProxy:
-    """Set its attributes at any time; they hold for what comes after.
+    """Its attributes can be set at any time; they apply to later requests.
 
     Attributes:
-        rule: what happens to each request.
-        delay: seconds for which events of watches are held back.
+        rule: returns the fault of each request.
+        delay: seconds by which events of watches are delayed.
         listen: is called with each request that reaches the API server and is answered.
         when_cut: is called when the rule has cut a request.
     """

@@ -1,4 +1,4 @@
-"""The gateway as a process of its own, with what the operator would have written for it."""
+"""The gateway as a separate process, with the objects that the operator would have written for it."""
 
 import base64
 import hashlib
@@ -45,7 +45,7 @@ HEADLESS = {"clusterIP": "None", "ports": [{"name": "http", "port": 80}]}
 
 @dataclass
 class Gateway:
-    """A running gateway and a namespace whose endpoints are meant; `prefix` is that of their ids."""
+    """A running gateway and the namespace of its endpoints; `prefix` is that of their ids."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -86,10 +86,10 @@ class Gateway:
         port = free_gateway_port()
         self.kubectl.apply(endpoint(name, **{"replicas": 0, "scaling": {"maxReplicas": 2}, **spec}))
         self.status(name, models=list(models))
-        self.stand_in(name, port)
+        self.write_gateway_slice(name, port)
         if keys:
             self.let_in(name, *keys)
-        wait_for(lambda: self._lists(name, keys[0] if keys else ""), f"the gateway knows {name}")
+        wait_for(lambda: self._lists(name, keys[0] if keys else ""), f"the gateway has {name} in its directory")
         wait_for(lambda: _listens(port), f"the gateway listens on {port}")
         return port
 
@@ -107,7 +107,7 @@ class Gateway:
         patch = json.dumps({"status": {"observedGeneration": found["metadata"]["generation"], **status}})
         self.kubectl.run("patch", "iep", name, "--subresource=status", "--type=merge", "--patch", patch)
 
-    def stand_in(self, name: str, port: int) -> None:
+    def write_gateway_slice(self, name: str, port: int) -> None:
         """Write the slice by which the operator gives an endpoint a port."""
         found = self.kubectl.get("iep", name)
         assert found
@@ -142,7 +142,7 @@ class Gateway:
         )
 
     def pods(self, name: str, *pods: CannedPod, ready: bool = True) -> None:
-        """Have Kubernetes list pods of an endpoint, a slice for each since each has a port of its own."""
+        """Let Kubernetes list pods of an endpoint, one slice for each since each has its own port."""
         for number, pod in enumerate(pods):
             target = {"kind": "Pod", "name": pod_name(name, number)}
             listed = [{"addresses": [pod.host], "conditions": {"ready": ready}, "targetRef": target}]
@@ -172,9 +172,9 @@ def running_gateway(
     bucket_url: str = "",
     **limits: Any,
 ) -> Iterator[Gateway]:
-    """Run a gateway for the namespace of this kubectl; `system` is where the digests are. It has the chart's access.
+    """Run a gateway for the namespace of this kubectl; `system` is the digests' namespace. It has the chart's rights.
 
-    `digest_key` is the install key that is put there, none where an operator makes it. `ops_host` is the address of
+    `digest_key` is the install key to write there, empty if an operator creates it. `ops_host` is the address of
     its ops port. Its jobs are in Valkey where that has a URL, the contents of files in a bucket likewise.
     """
     port, ops_port, pod_ops_port = free_ports(3)
@@ -207,7 +207,7 @@ def running_gateway(
 def namespaced_gateway(
     control_plane: Kubectl, log: Path, valkey_url: str = "", bucket_url: str = "", **limits: Any
 ) -> Iterator[Gateway]:
-    """Run a gateway in namespaces of its own; nothing may go wrong in it."""
+    """Run a gateway in its own namespaces, and check that it logs no error."""
     system, home = (f"gateway-{role}-{uuid.uuid4().hex[:6]}" for role in ("system", "home"))
     for namespace in (system, home):
         control_plane.run("create", "namespace", namespace)
@@ -220,7 +220,7 @@ def namespaced_gateway(
 
 
 def pod_name(name: str, number: int = 0) -> str:
-    """Of the pods that Kubernetes lists for an endpoint."""
+    """The name of a pod that Kubernetes lists for an endpoint."""
     return f"{name}-6d8f-pod{number}"
 
 

@@ -55,7 +55,7 @@ _SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "manage
 
 
 class Administrator:
-    """What a user and the other controllers of the cluster do and see, unhindered, in one namespace."""
+    """The actions of a user and of the other controllers, without faults, in one namespace."""
 
     def __init__(self, api: ApiClient, namespace: str) -> None:
         self._api = api
@@ -95,7 +95,7 @@ class Administrator:
         return [{"apiVersion": found["apiVersion"], "kind": kind, **item} for item in found["items"]]
 
     async def read_cache(self, name: str) -> Cache:
-        """What complete watches would have seen of a suspended endpoint by now."""
+        """The cache that complete watches of a suspended endpoint would have filled."""
         key: EndpointKey = self.namespace, name
         endpoint = await self.get(name)
         kinds = "Deployment", "Service", "EndpointSlice"
@@ -106,8 +106,8 @@ class Administrator:
         return f"/{ENDPOINTS}/namespaces/{self.namespace}/{names.PLURAL}/{name}".rstrip("/")
 
 
-class Operator:
-    """Reconciles one endpoint until nothing is left to do, whatever happens on the way.
+class InProcessOperator:
+    """Reconciles one endpoint until no work is left, despite any faults.
 
     Attributes:
         told: the reasons of the events.
@@ -214,7 +214,7 @@ def normalize_status(status: Manifest, name: str) -> Manifest:
 
 
 def find_flapping(statuses: Sequence[Manifest]) -> list[str]:
-    """The conditions that went back to what they had been before."""
+    """The conditions that returned to an earlier value."""
     flapping = []
     for kind in {condition["type"] for status in statuses for condition in status["conditions"]}:
         values = [one["status"] for status in statuses for one in status["conditions"] if one["type"] == kind]

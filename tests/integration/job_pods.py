@@ -1,4 +1,4 @@
-"""What a pod does for a job."""
+"""The answers of a pod to a job."""
 
 import json
 from typing import Any

@@ -8,5 +8,5 @@ def play_kubelet(kubectl: Kubectl, pod: str, status: Manifest) -> None:
 
 
 def newest_pod(kubectl: Kubectl) -> str:
-    pods = wait_for(lambda: kubectl.list("pods") or None, "a pod is made")
+    pods = wait_for(lambda: kubectl.list("pods") or None, "a pod exists")
     return str(pods[-1]["metadata"]["name"])

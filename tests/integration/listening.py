@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 
 async def stop_listening(sockets: Iterable[socket.socket]) -> None:
-    """Take no more connections, and have those that were taken reach their protocol.
+    """Accept no more connections, and let accepted ones reach their protocol.
 
-    Python's own server never closes a connection if it closes between taking it and making its transport
+    Python's own server never closes a connection if it closes between accepting it and creating its transport
     (python/cpython#109564). Call this first.
     """
     loop = asyncio.get_running_loop()

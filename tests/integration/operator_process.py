@@ -1,4 +1,4 @@
-"""The operator as a process of its own, as it runs in a cluster."""
+"""The operator as a separate process, as in a cluster."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def give_chart_access(system: Kubectl, path: Path, account: str, template: str, 
 
 
 def render(system: Kubectl, template: str, *values: str) -> str:
-    """What a template of the chart makes with these values, installed in the namespace `system`."""
+    """The objects of a template of the chart with these values, in the namespace `system`."""
     helm = [str(system.binary.parent / "helm"), "template", "forebay", str(CHART), "--set=image.repository=x", *values]
     shown = [f"--namespace={system.namespace}", f"--show-only={template}"]
     return subprocess.run([*helm, *shown], capture_output=True, text=True, check=True).stdout

@@ -12,9 +12,9 @@ import openai
 
 from forebay_operator.resources.gateway_slice import read_port
 from tests.endpoints import endpoint, reason_is
-from tests.integration.asking import connects
 from tests.integration.canned_pod import CannedPod, own_address
 from tests.integration.gateway_process import Gateway
+from tests.integration.openai_calls import connects
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 SCALING = {
@@ -26,12 +26,12 @@ SCALING = {
 
 
 _hosts = (f"127.94.0.{number}" for number in itertools.count(1))
-"""Any address of the loopback network can be bound, so each pod that is played has one of its own."""
+"""Any address of the loopback network can be bound, so each simulated pod has its own."""
 
 
 @dataclass
 class Load:
-    """The load that a server reports. `told` False: it does not answer."""
+    """The load that a server reports. If `told` is False, it does not answer."""
 
     in_flight: int = 0
     begun: int = 0
@@ -75,8 +75,8 @@ def listening(load: Load, host: str, port: int) -> Iterator[None]:
 
 
 @dataclass
-class Stage:
-    """An installation in namespaces of its own.
+class ScalingStage:
+    """An installation in its own namespaces.
 
     Attributes:
         start: runs an operator until the context ends.
@@ -91,17 +91,17 @@ class Stage:
 
     def slice(self, name: str = "one") -> Manifest:
         """The slice that leads to the gateways."""
-        return wait_for(lambda: self.kubectl.get("endpointslice", f"{name}-gateway"), "the slice is made")
+        return wait_for(lambda: self.kubectl.get("endpointslice", f"{name}-gateway"), "the slice exists")
 
     def listed(self, name: str = "one") -> list[str]:
         return [each["addresses"][0] for each in self.slice(name).get("endpoints") or ()]
 
     def replicas(self, name: str = "one") -> int:
-        """As the spec has it; -1 while it has none."""
+        """The number in the spec; -1 without one."""
         return int((self.kubectl.get("iep", name) or {})["spec"].get("replicas", -1))
 
     def key(self, name: str = "one") -> str:
-        secret = wait_for(lambda: self.kubectl.get("secret", f"{name}-api-key"), "the key is made")
+        secret = wait_for(lambda: self.kubectl.get("secret", f"{name}-api-key"), "the key exists")
         return self.kubectl.run(
             "get", "secret", secret["metadata"]["name"], '-o=go-template={{index .data "api-key" | base64decode}}'
         )
@@ -120,7 +120,7 @@ class Stage:
             found = [name for name in names if name not in self.loads]
             return found if len(found) >= count else None
 
-        found = wait_for(new, f"{count} pods are made")
+        found = wait_for(new, f"{count} pods exist")
         servers = []
         for name in found:
             host, self.loads[name] = next(_hosts), Load()
@@ -139,18 +139,18 @@ class Stage:
 READY = {"type": "Ready", "status": "True"}
 
 
-def make_idle(stage: Stage) -> int:
+def make_idle(stage: ScalingStage) -> int:
     """An endpoint at zero. Returns its port at the gateway."""
     stage.kubectl.apply(endpoint(replicas=0, scaling=SCALING))
-    wait_for(reason_is(stage.kubectl, "Idle"), "the gateway stands in")
-    wait_for(lambda: stage.listed() == [own_address()], "the slice leads to the gateway")
+    wait_for(reason_is(stage.kubectl, "Idle"), "the slice points to the gateway")
+    wait_for(lambda: stage.listed() == [own_address()], "the slice points to the gateway")
     port = read_port(stage.slice())
-    wait_for(lambda: connects(port), "the gateway listens there")
+    wait_for(lambda: connects(port), "the gateway listens on that port")
     return port
 
 
 @contextmanager
-def reachable(stage: Stage) -> Iterator[None]:
+def reachable(stage: ScalingStage) -> Iterator[None]:
     """A pod's API port, as Kubernetes lists it for the Service."""
     with CannedPod() as pod:
         stage.gateway.pods("one", pod)

@@ -1,4 +1,4 @@
-"""Jobs in a store that is asked directly."""
+"""Jobs in a store that tests call directly."""
 
 import asyncio
 import json
@@ -20,12 +20,12 @@ KEY = ("home", "one")
 POD, OTHER = Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)
 
 
-MOST = 100_000
+JOB_STORE_BYTES = 100_000
 
 WEBHOOK = {"webhook": "http://127.0.0.1/told"}
 
 
-def opened(server: ValkeyServer, most: int = MOST) -> ValkeyJobStore:
+def opened(server: ValkeyServer, most: int = JOB_STORE_BYTES) -> ValkeyJobStore:
     return ValkeyJobStore(connect_valkey(server.url), KeyCipher(lambda: b"secret"), most, share=1.0)
 
 
@@ -56,7 +56,7 @@ async def is_(store: JobStore, job_id: str, expected: State | None) -> bool:
 
 
 async def becomes(reached: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(20):
         while True:
             if await reached():

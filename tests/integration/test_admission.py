@@ -10,7 +10,7 @@ import pytest
 
 from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.endpoints import endpoint
-from tests.integration.api_client import connect
+from tests.integration.kubernetes_client import connect
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 POD = {"containers": [{"name": "server", "image": "own:1"}]}
@@ -60,7 +60,7 @@ PATHS = {
 
 @dataclass
 class Thief:
-    """Who has the operator's token."""
+    """A thief that has the operator's token."""
 
     api: ApiClient
     namespace: str
@@ -81,7 +81,7 @@ class Thief:
 
 @pytest.fixture
 async def thief(operators_kubectl: Kubectl, kubectl: Kubectl) -> AsyncIterator[Thief]:
-    """In the test's namespace, once the policy holds there."""
+    """A thief in the test's namespace, once the policy applies there."""
     api = ApiClient(await connect(operators_kubectl.kubeconfig))
     found = Thief(api, kubectl.namespace)
     async with asyncio.timeout(60):  # the API server follows its policies by a watch of its own
@@ -92,7 +92,7 @@ async def thief(operators_kubectl: Kubectl, kubectl: Kubectl) -> AsyncIterator[T
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-async def test_an_object_of_a_user_is_not_touched(thief: Thief, kubectl: Kubectl, kind: str) -> None:
+async def test_the_operator_may_not_change_an_object_of_a_user(thief: Thief, kubectl: Kubectl, kind: str) -> None:
     kubectl.apply({**OTHERS[kind], "metadata": {"name": "own"}})
     owner = {"apiVersion": "forebay.dev/v1alpha1", "kind": "InferenceEndpoint", "name": "x", "uid": "x"}
     for change in ({"labels": LABELS}, {"labels": LABELS, "ownerReferences": [{**owner, "controller": True}]}):
@@ -103,21 +103,21 @@ async def test_an_object_of_a_user_is_not_touched(thief: Thief, kubectl: Kubectl
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-async def test_an_object_of_nobody_is_not_made(thief: Thief, kind: str) -> None:
+async def test_the_operator_may_not_create_an_object_without_an_owner(thief: Thief, kind: str) -> None:
     assert await thief.is_stopped("POST", kind, body={**OTHERS[kind], "metadata": {"name": "new", "labels": LABELS}})
 
 
 @pytest.mark.parametrize("name", ["one-api-key", "one-control", "forebay-gateway", "forebay-valkey", "own"])
-async def test_no_other_secret_is_made(thief: Thief, name: str) -> None:
+async def test_the_operator_may_create_no_other_secret(thief: Thief, name: str) -> None:
     assert await thief.is_stopped("POST", "secret", body={"metadata": {"name": name, "labels": LABELS}})
 
 
-async def test_no_event_of_another_object_is_told(thief: Thief) -> None:
+async def test_the_operator_may_record_no_event_of_another_object(thief: Thief) -> None:
     about = {"apiVersion": "v1", "kind": "Pod", "name": "x", "namespace": thief.namespace}
     assert await thief.is_stopped("POST", "event", body={"metadata": {"name": "x"}, "involvedObject": about})
 
 
-async def test_of_a_pod_only_its_deletion_cost_is_written(thief: Thief, kubectl: Kubectl) -> None:
+async def test_the_operator_may_write_only_the_deletion_cost_of_a_pod(thief: Thief, kubectl: Kubectl) -> None:
     for name, labels in (("ours", LABELS), ("another", {"own": "yes"})):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": POD}
         kubectl.apply({**pod, "spec": {**POD, "automountServiceAccountToken": False}})
@@ -147,7 +147,9 @@ async def test_of_a_pod_only_its_deletion_cost_is_written(thief: Thief, kubectl:
     ],
     ids=["image", "replicas", "labels", "annotations", "finalizers", "owners"],
 )
-async def test_an_endpoint_is_not_changed(thief: Thief, kubectl: Kubectl, change: Manifest) -> None:
+async def test_the_operator_may_not_change_the_spec_of_an_endpoint(
+    thief: Thief, kubectl: Kubectl, change: Manifest
+) -> None:
     kubectl.apply(endpoint("one", replicas=1))
     assert await thief.is_stopped("PATCH", "endpoint", "one", change)
     kubectl.run("label", "iep", "one", "team=own")
@@ -171,15 +173,15 @@ SERVER = {"name": "server", "securityContext": {"allowPrivilegeEscalation": True
     ],
     ids=["owner", "label", "host's network", "token", "host's files", "escalation", "another container"],
 )
-async def test_the_pods_of_an_endpoint_get_no_rights(
+async def test_the_pods_of_an_endpoint_get_no_permissions(
     operator: Path, thief: Thief, kubectl: Kubectl, change: Manifest
 ) -> None:
     kubectl.apply(endpoint("one"))
-    made = wait_for(lambda: kubectl.get("deployment", "one"), "the operator makes the endpoint")
+    made = wait_for(lambda: kubectl.get("deployment", "one"), "the operator creates the children")
     assert made["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
     assert await thief.is_stopped("PATCH", "deployment", "one", change)
 
 
-async def test_a_claim_of_another_is_not_deleted(thief: Thief, kubectl: Kubectl) -> None:
+async def test_the_operator_may_not_delete_a_claim_of_another_owner(thief: Thief, kubectl: Kubectl) -> None:
     kubectl.apply({**OTHERS["persistentvolumeclaim"], "metadata": {"name": "own"}})
     assert await thief.is_stopped("DELETE", "persistentvolumeclaim", "own")

@@ -1,4 +1,4 @@
-"""The autoscalers of docs/scaling.md on a real API server: what stands there is accepted, and their target scales."""
+"""The autoscalers of docs/scaling.md on a real API server: its manifests are accepted, and their target scales."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ def test_the_example_is_accepted_and_its_target_scales(kubectl: Kubectl, kind: s
     group, _, version = target["apiVersion"].partition("/")
     assert (group, version, target["kind"]) == ("forebay.dev", "v1alpha1", "InferenceEndpoint")
     url = f"/apis/{target['apiVersion']}/namespaces/{kubectl.namespace}/inferenceendpoints/{target['name']}/scale"
-    wait_for(lambda: "replicas" in (kubectl.get("iep", target["name"]) or {})["spec"], "it gets a number")
+    wait_for(lambda: "replicas" in (kubectl.get("iep", target["name"]) or {})["spec"], "the endpoint gets its replicas")
     scale = json.loads(kubectl.run("get", "--raw", url))
     assert scale["spec"]["replicas"] == 1
     kubectl.run("replace", "--raw", url, "-f", "-", stdin=json.dumps({**scale, "spec": {"replicas": 4}}))
@@ -46,9 +46,7 @@ def test_the_example_is_accepted_and_its_target_scales(kubectl: Kubectl, kind: s
         pytest.param(["triggers", 0, "metadata", "threshold"], 32, "Invalid value", id="a number that is no text"),
     ],
 )
-def test_keda_refuses_a_scaled_object_that_is_wrong(
-    kubectl: Kubectl, path: list[Any], value: object, message: str
-) -> None:
+def test_keda_rejects_an_invalid_scaled_object(kubectl: Kubectl, path: list[Any], value: object, message: str) -> None:
     wrong = copy.deepcopy(read_example("kind", "ScaledObject"))
     part = wrong["spec"]
     for step in path[:-1]:
@@ -58,7 +56,7 @@ def test_keda_refuses_a_scaled_object_that_is_wrong(
         apply_strictly(kubectl, wrong)
 
 
-def test_kedas_trigger_takes_the_metadata_of_the_example() -> None:
+def test_kedas_trigger_accepts_the_metadata_of_the_example() -> None:
     (trigger,) = read_example("kind", "ScaledObject")["spec"]["triggers"]
     parameters = read_trigger_parameters(trigger["type"])
     assert {name for name, required in parameters.items() if required} <= trigger["metadata"].keys()

@@ -1,4 +1,4 @@
-"""Files and results of batches in a bucket, by the parts of the gateway that keep them there."""
+"""Files and results of batches in a bucket, by the gateway's modules that store them."""
 
 import json
 import time
@@ -27,7 +27,7 @@ from tests.integration.valkey_process import ValkeyServer
 
 KEY, OTHER = ("home", "one"), ("home", "two")
 ROUTE = "/v1/completions"
-MOST = 100 << 20
+FILES_BYTES = 100 << 20
 REAP_AFTER = 7200.0
 
 
@@ -42,7 +42,7 @@ def bucket(bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch) -> Buck
 
 @pytest.fixture(params=DOCUMENT_STORES)
 async def documents(request: pytest.FixtureRequest, valkey_server: ValkeyServer) -> AsyncIterator[DocumentStore]:
-    async with empty_documents(request.param, valkey_server, MOST) as store:
+    async with empty_documents(request.param, valkey_server, FILES_BYTES) as store:
         yield store
 
 
@@ -74,7 +74,7 @@ async def whole(content: Content) -> bytes:
     return b"".join([piece async for piece in read_pieces(content)])
 
 
-async def test_a_file_is_read_from_its_parts(files: FileStore, bucket_server: BucketServer) -> None:
+async def test_a_file_is_read_from_all_of_its_parts(files: FileStore, bucket_server: BucketServer) -> None:
     content = lines(200, padding=50_000)
     assert len(content) > 2 * PART_BYTES
     await upload(files, content)
@@ -86,26 +86,26 @@ async def test_a_file_is_read_from_its_parts(files: FileStore, bucket_server: Bu
     plain, _ = await read_requests(TextContent(content.decode()), ROUTE)
     assert (len(requests), errors) == (200, [])
     assert [await requests.read(n) for n in range(200)] == [await plain.read(n) for n in range(200)]
-    assert (await requests.read(3)).custom_id == "r-3", "also one before"
-    assert (await (await files.open(OTHER, "file-a")).read(0, 1)) == b"", "it is the endpoint's alone"
+    assert (await requests.read(3)).custom_id == "r-3", "an earlier object too"
+    assert (await (await files.open(OTHER, "file-a")).read(0, 1)) == b"", "it belongs to the endpoint alone"
     await files.delete(KEY, "file-a")
     assert (bucket_server.objects(), await files.find(KEY, "file-a")) == ([], None)
 
 
-async def test_a_line_that_is_too_long_ends_the_reading(files: FileStore) -> None:
+async def test_reading_stops_at_a_line_that_is_too_long(files: FileStore) -> None:
     await upload(files, lines(1) + b"\n" + b"x" * 3_000_000)
     _, errors = await read_requests(await files.open(KEY, "file-a"), ROUTE, LineBounds(line=2_000_000))
     assert [(each["code"], each["line"]) for each in errors] == [("line_too_long", 2)]
 
 
-async def test_a_file_without_room_leaves_nothing(bucket: Bucket, bucket_server: BucketServer) -> None:
-    files = FileStore(MemoryDocumentStore(MOST, bucket_bytes=10), bucket)
+async def test_a_rejected_file_leaves_no_object(bucket: Bucket, bucket_server: BucketServer) -> None:
+    files = FileStore(MemoryDocumentStore(FILES_BYTES, bucket_bytes=10), bucket)
     with pytest.raises(Full):
         await upload(files, b"x" * 100)
     assert (bucket_server.objects(), await files.find(KEY, "file-a")) == ([], None)
 
 
-async def test_objects_that_somebody_else_deleted_are_gone(files: FileStore, bucket_server: BucketServer) -> None:
+async def test_objects_deleted_by_others_are_reported_as_missing(files: FileStore, bucket_server: BucketServer) -> None:
     await upload(files, b"x")
     opened = await files.open(KEY, "file-a")
     bucket_server.empty()
@@ -117,9 +117,7 @@ async def test_objects_that_somebody_else_deleted_are_gone(files: FileStore, buc
 
 
 @pytest.mark.usefixtures("bucket")
-async def test_a_bucket_that_is_not_there_is_unavailable(
-    bucket_server: BucketServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_missing_bucket_is_unavailable(bucket_server: BucketServer, caplog: pytest.LogCaptureFixture) -> None:
     missing = Bucket(BucketSettings("none-of-the-tests", bucket_server.url))
     with pytest.raises(Unavailable):
         await missing.put("a", b"")
@@ -139,7 +137,7 @@ async def test_a_bucket_that_is_not_there_is_unavailable(
         (BucketSettings("a", endpoint="s3.example.com"), "must be a URL"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: BucketSettings, said: str) -> None:
+def test_invalid_settings_are_rejected(settings: BucketSettings, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Bucket(settings)
 
@@ -154,7 +152,9 @@ async def read_file(files: FileStore, file_id: str) -> list[str]:
     return (await whole(await files.open(KEY, file_id))).decode().splitlines()
 
 
-async def test_results_become_parts_and_another_gateway_goes_on(files: FileStore, bucket_server: BucketServer) -> None:
+async def test_results_become_parts_and_another_gateway_continues(
+    files: FileStore, bucket_server: BucketServer
+) -> None:
     await upload(files, lines(100))
     requests, _ = await read_requests(await files.open(KEY, "file-a"), ROUTE)
     first = await new_results(files)
@@ -163,8 +163,8 @@ async def test_results_become_parts_and_another_gateway_goes_on(files: FileStore
     for number in range(0, 60):
         await first.add(number, number % 3 > 0, f"{number} {padding}")
     parts = len(bucket_server.objects())
-    assert parts > 8, "most are in the bucket"
-    assert len(await files.documents.all(KEY, "results-batch_a")) < 12, "and few in documents"
+    assert parts > 8, "most results are in the bucket"
+    assert len(await files.documents.all(KEY, "results-batch_a")) < 12, "few results are in documents"
     second = await new_results(files)
     assert await second.undone(100) == list(range(60, 100))
     assert second._batch["request_counts"] == {"total": 0, "completed": 40, "failed": 20}
@@ -182,13 +182,13 @@ async def test_results_become_parts_and_another_gateway_goes_on(files: FileStore
     assert await reap(files.documents, files.bucket, time.time() + REAP_AFTER, REAP_AFTER) == 0  # type: ignore[arg-type]
 
 
-async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
+async def test_parts_written_by_a_gateway_without_the_lease_are_ignored(
     valkey_server: ValkeyServer, bucket: Bucket, bucket_server: BucketServer
 ) -> None:
-    """A gateway that was stopped in the middle of a step goes on when another has the batch."""
+    """A gateway that was paused in the middle of a step resumes after another took the batch."""
     client = connect_valkey(valkey_server.url)
     await client.flushall()
-    one, two = (FileStore(ValkeyDocumentStore(client, MOST, 1.0, MOST), bucket) for _ in range(2))
+    one, two = (FileStore(ValkeyDocumentStore(client, FILES_BYTES, 1.0, FILES_BYTES), bucket) for _ in range(2))
     late = await new_results(one)
     await late.undone(10)
     await late.add(0, True, "0")
@@ -197,7 +197,7 @@ async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
     assert await other.undone(10) == list(range(1, 10))
     with pytest.raises(Lost):
         await late.add(1, True, "x" * 2 * RESULTS_PART_BYTES)
-    assert await other.undone(10) == list(range(2, 10)), "its result is kept as such"
+    assert await other.undone(10) == list(range(2, 10)), "its result is stored as a whole"
     requests, _ = await read_requests(TextContent(lines(2).decode()), ROUTE)
     await other.write_files(requests, "completed")
     assert len(await read_file(two, "file-a-output")) == 2
@@ -208,24 +208,22 @@ async def test_what_a_gateway_without_the_lease_wrote_does_not_count(
     await client.aclose()
 
 
-async def test_results_without_room_in_the_store_become_parts_all_the_same(
-    bucket: Bucket, bucket_server: BucketServer
-) -> None:
-    files = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=MOST), bucket)
+async def test_results_become_parts_even_if_the_store_is_full(bucket: Bucket, bucket_server: BucketServer) -> None:
+    files = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=FILES_BYTES), bucket)
     requests, _ = await read_requests(TextContent(lines(101).decode()), ROUTE)
     results = await new_results(files)
     await results.undone(101)
     padding = "x" * (RESULTS_PART_BYTES // 20)
     for number in range(100):
         await results.add(number, True, f"{number} {padding}")
-    assert 4 <= len(bucket_server.objects()) <= 6, "a few large ones"
+    assert 4 <= len(bucket_server.objects()) <= 6, "a few large objects"
     assert await results.undone(101) == [100]
     await results.write_files(requests, "cancelled")
     assert [line.split()[0] for line in await read_file(files, "file-a-output")] == [str(n) for n in range(100)]
     await files.clear(KEY)
 
 
-async def test_results_without_room_in_the_bucket_are_in_the_output_all_the_same(bucket: Bucket) -> None:
+async def test_results_are_in_the_output_even_if_the_bucket_is_full(bucket: Bucket) -> None:
     full = FileStore(MemoryDocumentStore(600, share=1.0, bucket_bytes=10), bucket)
     requests, _ = await read_requests(TextContent(lines(2).decode()), ROUTE)
     results = await new_results(full)
@@ -239,7 +237,7 @@ async def test_results_without_room_in_the_bucket_are_in_the_output_all_the_same
 
 
 @pytest.mark.parametrize("there", [0, 1, 2])
-async def test_an_object_that_is_gone_is_as_good_as_deleted(
+async def test_deleting_a_missing_object_succeeds(
     bucket: Bucket, bucket_server: BucketServer, monkeypatch: pytest.MonkeyPatch, there: int
 ) -> None:
     """Also in a store that answers 404, unlike S3."""
@@ -257,7 +255,7 @@ async def test_an_object_that_is_gone_is_as_good_as_deleted(
     assert bucket_server.objects() == []
 
 
-async def test_what_belongs_to_no_file_is_deleted_in_time(files: FileStore, bucket_server: BucketServer) -> None:
+async def test_objects_without_a_file_are_deleted_later(files: FileStore, bucket_server: BucketServer) -> None:
     assert files.bucket
     await upload(files, b"kept")
     writer = files.writer(KEY, "file-b")  # of a gateway that died
@@ -274,4 +272,4 @@ async def test_what_belongs_to_no_file_is_deleted_in_time(files: FileStore, buck
     assert await whole(await files.open(KEY, "file-a")) == b"kept"
     await files.documents.clear(KEY)  # as when their time is over
     assert await reap(files.documents, files.bucket, later, REAP_AFTER) == 2
-    assert bucket_server.objects() == ["own/files/odd"], "what it did not write it does not delete"
+    assert bucket_server.objects() == ["own/files/odd"], "it does not delete objects of others"

@@ -20,7 +20,7 @@ CRD = "inferenceendpoints.forebay.dev"
 
 
 @dataclass
-class Cluster:
+class ChartCluster:
     """A namespace for the chart, and another for endpoints, which alone is watched."""
 
     system: Kubectl
@@ -57,7 +57,7 @@ class Cluster:
             assert process.poll() is None, f"the operator ended:\n{log.read_text()[-2000:]}"
 
     def admitted_release(self) -> str:
-        """The release whose operator and gateways reach the ops port of the endpoint's pods."""
+        """The release whose operator and gateways may reach the ops port of the endpoint's pods."""
         policy = self.endpoints.get("networkpolicy", "one") or {"spec": {"ingress": []}}
         peers = [peer for rule in policy["spec"]["ingress"] for peer in rule.get("from", ())]
         found = {peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/instance") for peer in peers}
@@ -65,13 +65,13 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[ChartCluster]:
     """Without any release in it; the CRD exists, and belongs to no release."""
     mark = uuid.uuid4().hex[:8]
     system, endpoints = control_plane.within(f"system-{mark}"), control_plane.within(f"endpoints-{mark}")
     for each in (system, endpoints):
         each.run("create", "namespace", each.namespace)
-    found = Cluster(system, endpoints, tmp_path)
+    found = ChartCluster(system, endpoints, tmp_path)
     yield found
     for release in found.helm("list", "--short").stdout.split():
         found.helm("uninstall", release)
@@ -80,35 +80,35 @@ def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[Cluster]:
     system.run("label", "crd", CRD, "app.kubernetes.io/managed-by-")
 
 
-def test_another_release_takes_over_the_crd_and_the_endpoints(cluster: Cluster) -> None:
+def test_another_release_adopts_the_crd_and_the_endpoints(cluster: ChartCluster) -> None:
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     cluster.take_over_crd("first")
     done = cluster.install("first", "--force-conflicts")  # here kubectl made the CRD
     assert done.returncode == 0, done.stderr
     with cluster.operator("first-forebay"):
         cluster.endpoints.apply(endpoint())
-        wait_for(exists(cluster.endpoints, "deployment", "one"), "the first operator makes the endpoint")
-        wait_for(lambda: cluster.admitted_release() == "first", "it may reach its pods")
+        wait_for(exists(cluster.endpoints, "deployment", "one"), "the first operator creates the children")
+        wait_for(lambda: cluster.admitted_release() == "first", "the first operator may reach the pods")
     children = [find_child(cluster.endpoints, kind, name) for kind, name in KEPT]
     done = cluster.helm("uninstall", "first")
     assert done.returncode == 0, done.stderr
-    assert cluster.endpoints.get("iep", "one"), "the CRD stays, and its endpoints"
+    assert cluster.endpoints.get("iep", "one"), "the CRD and its endpoints are kept"
     refused = cluster.install("second")
     assert refused.returncode != 0
-    assert 'key "meta.helm.sh/release-name" must equal "second"' in refused.stderr, "why the page has a step for it"
+    assert 'key "meta.helm.sh/release-name" must equal "second"' in refused.stderr, "the documented step is needed"
     cluster.take_over_crd("second")
     done = cluster.install("second")
     assert done.returncode == 0, done.stderr
     with cluster.operator("second-forebay"):
         wait_for(lambda: cluster.admitted_release() == "second", "the second operator may reach the pods")
         cluster.endpoints.apply(endpoint(replicas=2))
-        wait_for(lambda: replicas_of(cluster.endpoints) == 2, "it does the endpoint's bidding")
+        wait_for(lambda: replicas_of(cluster.endpoints) == 2, "the second operator reconciles the endpoint")
     for (kind, name), before in zip(KEPT, children, strict=True):
-        assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} {name} stays as it was"
+        assert find_child(cluster.endpoints, kind, name) == before, f"the {kind} {name} is unchanged"
 
 
-def test_another_release_can_be_installed_before_the_first_one_goes(cluster: Cluster) -> None:
-    """One lease for both, so that one operator works at a time, and a CRD that goes with neither."""
+def test_another_release_can_be_installed_before_the_first_is_removed(cluster: ChartCluster) -> None:
+    """Both share one lease, so one operator works at a time, and neither removes the CRD."""
     cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
     for release, options in (("first", ("--force-conflicts",)), ("second", ())):
         cluster.take_over_crd(release)
@@ -124,11 +124,11 @@ def test_another_release_can_be_installed_before_the_first_one_goes(cluster: Clu
     cluster.endpoints.apply(endpoint())
     done = cluster.helm("uninstall", "first")
     assert done.returncode == 0, done.stderr
-    assert cluster.endpoints.get("iep", "one"), "the CRD stays"
+    assert cluster.endpoints.get("iep", "one"), "the CRD is kept"
     assert cluster.system.get("deployment", "second-forebay")
 
 
-def test_the_names_of_the_first_release_can_be_kept(cluster: Cluster) -> None:
+def test_a_new_release_can_use_the_names_of_the_first(cluster: ChartCluster) -> None:
     """The URL of the gateways, and the claim of the chart's Valkey with the jobs."""
     values = "--set=crds.install=false", "--set=fullnameOverride=kept", "--set=valkey.create=true"
     for release in ("first", "second"):
@@ -144,7 +144,7 @@ KEPT = [("deployment", "one"), ("service", "one"), ("secret", "one-api-key"), ("
 
 
 def find_child(kubectl: Kubectl, kind: str, name: str) -> Manifest:
-    """What must not change of a child: its identity, its keys, its pods."""
+    """The fields of a child that must not change: its identity, its keys, its pods."""
     found = kubectl.get(kind, name) or {}
     template = (found.get("spec") or {}).get("template")
     return {"uid": found["metadata"]["uid"], "data": found.get("data"), "template": template}

@@ -54,13 +54,13 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
 )
-def test_values_that_cannot_work_are_refused_with_a_sentence(helm: Helm, values: str, sentence: str) -> None:
+def test_invalid_values_are_rejected_with_a_message(helm: Helm, values: str, sentence: str) -> None:
     refused = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", f"--set={values}")
     assert refused.returncode != 0
     assert sentence in refused.stderr
 
 
-def test_the_operator_gets_the_server_images_as_they_are(helm: Helm) -> None:
+def test_the_operator_gets_the_server_images_unchanged(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=server.cpuImage=r/server:1")
     assert "- --gpu-image=\n" in rendered.stdout
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
@@ -80,7 +80,9 @@ VALKEYS = {"StatefulSet", "Service", "NetworkPolicy"}
         (["valkey.create=false", "gateway.replicas=1"], "memory", None, set()),
     ],
 )
-def test_where_jobs_are(helm: Helm, values: list[str], jobs: str, secret: str | None, made: set[str]) -> None:
+def test_the_values_decide_where_jobs_are_stored(
+    helm: Helm, values: list[str], jobs: str, secret: str | None, made: set[str]
+) -> None:
     settings = [f"--set={value}" for value in (REPOSITORY, *values)]
     rendered = list(yaml.safe_load_all(helm("template", "forebay", str(CHART), *settings).stdout))
     gateway, operator = (read_container(rendered, name) for name in ("forebay-gateway", "forebay"))
@@ -119,7 +121,7 @@ def test_every_pod_passes_the_restricted_pod_security_standard(helm: Helm, value
         (44 * "a", 44 * "a"),
     ],
 )
-def test_any_release_name_makes_names_that_kubernetes_takes(helm: Helm, release: str, name: str) -> None:
+def test_any_release_name_gives_names_that_kubernetes_accepts(helm: Helm, release: str, name: str) -> None:
     rendered = list(yaml.safe_load_all(helm("template", release, str(CHART), f"--set={REPOSITORY}").stdout))
     named = {each["kind"]: each["metadata"]["name"] for each in rendered if each["kind"] in {"Service", "StatefulSet"}}
     assert named == {"Service": f"{name}-valkey", "StatefulSet": f"{name}-valkey"}
@@ -129,7 +131,7 @@ def test_any_release_name_makes_names_that_kubernetes_takes(helm: Helm, release:
     } == {release}
 
 
-def test_a_release_name_that_services_cannot_have_is_refused(helm: Helm) -> None:
+def test_a_release_name_that_no_service_may_have_is_rejected(helm: Helm) -> None:
     refused = helm("template", "1forebay", str(CHART), f"--set={REPOSITORY}")
     assert "must begin with a letter" in refused.stderr
     assert helm("template", "1forebay", str(CHART), f"--set={REPOSITORY}", "--set=fullnameOverride=a").returncode == 0
@@ -179,7 +181,9 @@ def test_no_password_is_rendered_and_two_renderings_are_the_same(helm: Helm) -> 
         (["valkey.storage="], [], ["password", "data"]),
     ],
 )
-def test_valkeys_volume(helm: Helm, values: list[str], claimed: list[Manifest], volumes: list[str]) -> None:
+def test_valkey_has_the_volume_that_the_values_describe(
+    helm: Helm, values: list[str], claimed: list[Manifest], volumes: list[str]
+) -> None:
     settings = [f"--set={value}" for value in (REPOSITORY, *values)]
     rendered = helm("template", "forebay", str(CHART), *settings, "--show-only=templates/valkey.yaml")
     (found,) = [each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each["kind"] == "StatefulSet"]
@@ -206,14 +210,14 @@ def test_the_demo_has_jobs_without_a_volume(helm: Helm) -> None:
         ("valkey.create=false", "are off. They need valkey.create=true"),
     ],
 )
-def test_the_notes_tell_where_jobs_are(helm: Helm, value: str, sentence: str) -> None:
+def test_the_notes_say_where_jobs_are_stored(helm: Helm, value: str, sentence: str) -> None:
     dry = "--dry-run=client", f"--set={REPOSITORY}", f"--set={value}"
     notes = helm("install", "forebay", str(CHART), *dry).stdout.partition("\nNOTES:\n")[2]
     assert sentence in notes
     assert ("stays Pending" in notes) == (value == "logLevel=INFO")
 
 
-def test_files_are_in_a_bucket_where_one_is_named(helm: Helm) -> None:
+def test_files_are_stored_in_the_bucket_of_the_values(helm: Helm) -> None:
     bucket = ("bucket=files", "endpoint=https://s3.example", "prefix=a/b", "pathStyle=false", "existingSecret=own")
     values = ["gateway.replicas=1", *(f"gateway.files.s3.{value}" for value in bucket)]
     settings = [f"--set={value}" for value in (REPOSITORY, *values)]
@@ -241,7 +245,7 @@ def test_files_are_in_a_bucket_where_one_is_named(helm: Helm) -> None:
     assert named["ServiceAccount"]["metadata"]["annotations"] == {"example.com/role": "r"}
 
 
-def test_the_runtime_class_of_nvidia_gpus_is_told_where_there_is_one(helm: Helm) -> None:
+def test_the_operator_gets_the_runtime_class_for_nvidia_gpus(helm: Helm) -> None:
     named = ("--set=server.nvidiaRuntimeClassName=nvidia",)
     for values, lines in (((), 0), (named, 1)):
         rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
@@ -249,7 +253,7 @@ def test_the_runtime_class_of_nvidia_gpus_is_told_where_there_is_one(helm: Helm)
         assert rendered.stdout.count("runtime-class") == lines
 
 
-def test_in_namespaced_mode_there_is_no_right_beyond_them(helm: Helm) -> None:
+def test_in_namespaced_mode_no_permission_reaches_other_namespaces(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=watchNamespaces={a,b}")
     roles = [each for each in yaml.safe_load_all(rendered.stdout) if each["kind"].endswith(("Role", "RoleBinding"))]
     ours = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in roles}
@@ -263,7 +267,7 @@ def test_in_namespaced_mode_there_is_no_right_beyond_them(helm: Helm) -> None:
     assert rendered.stdout.count("- --watch-namespaces=a,b\n") == 2
 
 
-def test_only_the_operators_probes_and_metrics_can_be_reached(helm: Helm) -> None:
+def test_only_the_operators_probes_and_metrics_are_reachable(helm: Helm) -> None:
     """The object alone: what enforces it is the cluster's network."""
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     peers = "--set-json=networkPolicy.from=" + json.dumps([monitoring])
@@ -290,7 +294,7 @@ def test_only_the_operators_probes_and_metrics_can_be_reached(helm: Helm) -> Non
     assert "kind: NetworkPolicy\n" not in off.stdout
 
 
-def test_the_operator_is_told_what_policies_of_endpoints_are_like(helm: Helm) -> None:
+def test_the_operator_gets_the_settings_of_network_policies(helm: Helm) -> None:
     values = "networkPolicy.clusterCIDRs={10.0.0.0/8,fd00::/8},networkPolicy.allowedCIDRs={10.1.0.0/16}"
     rendered = helm("template", "forebay", str(CHART), "--namespace=own", f"--set={REPOSITORY}", f"--set={values}")
     made = [each for each in yaml.safe_load_all(rendered.stdout) if each and each["kind"] == "Deployment"]
@@ -307,19 +311,19 @@ def test_the_operator_is_told_what_policies_of_endpoints_are_like(helm: Helm) ->
     assert len(peers) == 3
 
 
-def test_one_replica_alone_has_no_disruption_budget_that_would_hold_up_its_node(helm: Helm) -> None:
+def test_a_single_replica_has_no_disruption_budget_that_would_block_a_drain(helm: Helm) -> None:
     for replicas, budgets in (("1", 0), ("2", 2)):
         values = f"--set=replicas={replicas}", f"--set=gateway.replicas={replicas}"
         rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
         assert rendered.stdout.count("kind: PodDisruptionBudget") == budgets
 
 
-def test_helm_finds_nothing_to_mend(helm: Helm) -> None:
+def test_helm_lint_finds_no_problem(helm: Helm) -> None:
     linted = helm("lint", "--strict", str(CHART), f"--set={REPOSITORY}")
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
-def test_the_gateways_settings_become_its_variables(helm: Helm) -> None:
+def test_the_gateways_values_become_its_variables(helm: Helm) -> None:
     values = "--set=gateway.settings.kept_bytes=134217728"
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", values)
     assert '- {name: FOREBAY_GATEWAY_KEPT_BYTES, value: "134217728"}\n' in rendered.stdout

@@ -1,4 +1,4 @@
-"""What the fields of an endpoint make of it, by the operator as a process against a real API server."""
+"""The effects of the fields of an endpoint, by the operator as a process against a real API server."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ VARIABLES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def without_routes(control_plane: Kubectl) -> None:
-    """No Gateway API is installed, whatever ran on this API server before."""
+    """Remove the Gateway API, which an earlier test may have installed."""
     control_plane.delete("crd", HTTPROUTES)
 
 
@@ -41,7 +41,7 @@ def route_says(kubectl: Kubectl, reason: str) -> Callable[[], Manifest | None]:
 
 @pytest.mark.usefixtures("operator")
 class TestContract:
-    def test_everything_that_a_pod_may_have_is_made_once_and_left_alone(self, kubectl: Kubectl, operator: Path) -> None:
+    def test_every_pod_option_is_created_once_and_not_rewritten(self, kubectl: Kubectl, operator: Path) -> None:
         kubectl.run("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
         adapters = [{"name": "a", "source": "pvc://adapters/a"}, {"name": "b", "source": "org/adapter"}]
         deployment = start(
@@ -58,33 +58,35 @@ class TestContract:
         assert template["spec"]["affinity"] == EVERYTHING["affinity"]
         for _ in range(2):  # the second round shows that the first is over
             kubectl.delete("pdb", "one")
-            wait_for(exists(kubectl, "pdb", "one"), "a round over everything makes the budget anew", timeout=40)
+            wait_for(exists(kubectl, "pdb", "one"), "a resync creates the budget again", timeout=40)
         assert f"applied Deployment {kubectl.namespace}/one" not in operator.read_text()
 
-    def test_an_endpoint_has_one_budget_that_lets_pods_go_one_by_one(self, kubectl: Kubectl) -> None:
+    def test_the_disruption_budget_allows_one_eviction_at_a_time(self, kubectl: Kubectl) -> None:
         start(kubectl)
-        budget = wait_for(exists(kubectl, "pdb", "one"), "the budget is made")
+        budget = wait_for(exists(kubectl, "pdb", "one"), "the disruption budget exists")
         assert (budget["spec"]["maxUnavailable"], budget["spec"]["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
-    def test_a_suspended_endpoint_runs_nothing_and_comes_back_as_it_was(self, kubectl: Kubectl) -> None:
+    def test_a_suspended_endpoint_runs_no_pods_and_resumes_unchanged(self, kubectl: Kubectl) -> None:
         start(kubectl, replicas=2)
-        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods")
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "two pods exist")
         kubectl.patch("iep", "one", {"spec": {"suspend": True}})
-        found = wait_for(reason_is(kubectl, "Suspended"), "the endpoint says so")
-        wait_for(lambda: kubectl.list("pods") == [], "nothing runs")
+        found = wait_for(reason_is(kubectl, "Suspended"), "the status of the endpoint shows it")
+        wait_for(lambda: kubectl.list("pods") == [], "no pod runs")
         kubectl.run("wait", "iep/one", "--for=condition=Ready", "--timeout=20s")
         assert found["spec"]["replicas"] == 2
         assert kubectl.get("service", "one")
         kubectl.patch("iep", "one", {"spec": {"suspend": False}})
-        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods again")
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "two pods exist again")
 
-    def test_a_kept_claim_outlives_the_endpoint_and_is_taken_up_again(self, kubectl: Kubectl) -> None:
+    def test_a_retained_claim_outlives_the_endpoint_and_is_used_again(self, kubectl: Kubectl) -> None:
         cache = {"size": "1024Mi"}
         start(kubectl, cache=cache)
-        before = wait_for(exists(kubectl, "pvc", "one-cache"), "the claim is made")
+        before = wait_for(exists(kubectl, "pvc", "one-cache"), "the claim exists")
         assert "ownerReferences" not in before["metadata"]
         kubectl.delete("iep", "one")
-        wait_for(lambda: kubectl.get("deployment", "one") is None, "the endpoint's Deployment goes", timeout=60)
+        wait_for(
+            lambda: kubectl.get("deployment", "one") is None, "the Deployment of the endpoint is deleted", timeout=60
+        )
         start(kubectl, cache={**cache, "deletionPolicy": "Delete"})
 
         def owned() -> bool:
@@ -95,14 +97,14 @@ class TestContract:
 
         wait_for(owned, "the claim belongs to the endpoint now")
         kubectl.delete("iep", "one")
-        wait_for(lambda: claim_goes(kubectl), "the claim goes with the endpoint", timeout=60)
+        wait_for(lambda: claim_goes(kubectl), "the claim is deleted with the endpoint", timeout=60)
 
     @pytest.mark.parametrize(("policy", "goes"), [("Delete", True), ("Retain", False)])
-    def test_a_claim_that_is_no_longer_asked_for_goes_unless_it_is_to_be_kept(
+    def test_an_unused_claim_is_deleted_unless_its_policy_is_retain(
         self, kubectl: Kubectl, policy: str, goes: bool
     ) -> None:
         start(kubectl, cache={"size": "1Gi", "deletionPolicy": policy})
-        wait_for(exists(kubectl, "pvc", "one-cache"), "the claim is made")
+        wait_for(exists(kubectl, "pvc", "one-cache"), "the claim exists")
         kubectl.patch("iep", "one", {"spec": {"cache": None}})
 
         def on_the_pods_disk() -> bool:
@@ -112,23 +114,23 @@ class TestContract:
         wait_for(on_the_pods_disk, "the cache is on the pod's disk")
         assert claim_goes(kubectl) == goes
 
-    def test_a_claim_of_somebody_else_is_left_alone(self, kubectl: Kubectl) -> None:
+    def test_a_claim_of_another_owner_is_not_changed(self, kubectl: Kubectl) -> None:
         spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         metadata = {"name": "one-cache"}
         kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
         kubectl.apply(endpoint(cache={"size": "2Gi"}))
-        found = wait_for(reason_is(kubectl, "NotOwned"), "the endpoint says so")
+        found = wait_for(reason_is(kubectl, "NotOwned"), "the status of the endpoint shows it")
         assert "PersistentVolumeClaim one-cache already exists" in condition(found, "Ready")["message"]
 
     def test_an_endpoint_that_gets_keys_later_gets_its_secret(self, kubectl: Kubectl) -> None:
         start(kubectl, auth={"mode": "None"})
         assert kubectl.get("secret", "one-api-key") is None
         kubectl.patch("iep", "one", {"spec": {"auth": {"mode": "APIKey"}}})
-        wait_for(exists(kubectl, "secret", "one-api-key"), "the key is made")
+        wait_for(exists(kubectl, "secret", "one-api-key"), "the key exists")
 
-    def test_a_services_type_goes_back_and_forth(self, kubectl: Kubectl, operator: Path) -> None:
+    def test_a_services_type_can_change_and_change_back(self, kubectl: Kubectl, operator: Path) -> None:
         start(kubectl)
-        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        before = wait_for(exists(kubectl, "service", "one"), "the Service exists")["spec"]
         for kind, ports in (("NodePort", True), ("LoadBalancer", True), ("ClusterIP", False)):
             kubectl.patch("iep", "one", {"spec": {"service": {"type": kind}}})
 
@@ -142,9 +144,9 @@ class TestContract:
         assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(3, 7)
 
     @pytest.mark.parametrize("kind", ["ClusterIP", "NodePort", "LoadBalancer"])
-    def test_a_services_port_goes_back_and_forth(self, kubectl: Kubectl, operator: Path, kind: str) -> None:
+    def test_a_services_port_can_change_and_change_back(self, kubectl: Kubectl, operator: Path, kind: str) -> None:
         start(kubectl, service={"type": kind})
-        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        before = wait_for(exists(kubectl, "service", "one"), "the Service exists")["spec"]
         if kind != "ClusterIP":  # somebody chooses the node port, which then is theirs
             port = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}
             others = before["ports"][0]["nodePort"] - 1
@@ -155,25 +157,25 @@ class TestContract:
             assert ("nodePort" in spec["ports"][0]) == (kind != "ClusterIP")
             assert without_ports(spec) == without_ports(before)
             wait_for(partial(has_url, kubectl, "svc:8080/" if number == 8080 else "svc/"), "the status has its URL")
-        assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(2, 6), "no loop"
+        assert operator.read_text().count(f"applied Service {kubectl.namespace}/one\n") in range(2, 6), "no write loop"
 
-    def test_a_services_type_and_port_change_together_and_back(self, kubectl: Kubectl) -> None:
+    def test_a_services_type_and_port_can_change_together_and_back(self, kubectl: Kubectl) -> None:
         start(kubectl)
-        before = wait_for(exists(kubectl, "service", "one"), "the Service is made")["spec"]
+        before = wait_for(exists(kubectl, "service", "one"), "the Service exists")["spec"]
         for kind, number in (("NodePort", 8080), ("LoadBalancer", 443), ("ClusterIP", 80)):
             kubectl.patch("iep", "one", {"spec": {"service": {"type": kind, "port": number}}})
             spec = wait_for(partial(find_ports, kubectl, number), f"the Service has the port {number}")
             assert spec["type"] == kind
         assert (kubectl.get("service", "one") or {})["spec"] == before
 
-    def test_the_strategy_is_the_deployments(self, kubectl: Kubectl) -> None:
+    def test_the_rollout_strategy_is_set_on_the_deployment(self, kubectl: Kubectl) -> None:
         deployment = start(kubectl, rollout={"strategy": "Replace", "startupTimeout": "1h"})
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
         assert deployment["spec"]["progressDeadlineSeconds"] > 3600
 
-    def test_a_route_is_explained_made_taken_and_removed(self, kubectl: Kubectl) -> None:
+    def test_a_route_is_reported_created_accepted_and_removed(self, kubectl: Kubectl) -> None:
         start(kubectl, route={"parentRefs": [{"name": "public"}], "hostnames": ["llm.example.com"]})
-        found = wait_for(route_says(kubectl, "RouteUnsupported"), "the endpoint says that the API is missing")
+        found = wait_for(route_says(kubectl, "RouteUnsupported"), "the status says that the API is missing")
         assert "is not installed here. Install it, or remove spec.route" in condition(found, "RouteReady")["message"]
         assert condition(found, "Ready")["reason"] == "Scheduling"
         crd = httproute_crd()
@@ -185,7 +187,7 @@ class TestContract:
         assert rule["matches"][0]["path"]["value"] == f"/v2/{kubectl.namespace}.one"
         assert rule["timeouts"] == {"request": "0s"}
         play_gateway(kubectl, route)
-        wait_for(route_says(kubectl, "RouteAccepted"), "the endpoint says that it is taken", timeout=70)
+        wait_for(route_says(kubectl, "RouteAccepted"), "the status says that the route is accepted", timeout=70)
         kubectl.patch("iep", "one", {"spec": {"service": {"port": 8080}}})
 
         def follows() -> bool:
@@ -195,11 +197,11 @@ class TestContract:
         wait_for(follows, "the route follows the Service's port")
         kubectl.patch("iep", "one", {"spec": {"route": None}})
         wait_for(lambda: kubectl.get("httproute", "one") is None, "the route is deleted")
-        wait_for(lambda: condition(kubectl.get("iep", "one"), "RouteReady") == {}, "and no longer spoken of")
+        wait_for(lambda: condition(kubectl.get("iep", "one"), "RouteReady") == {}, "the status no longer mentions it")
 
 
 @pytest.mark.usefixtures("operator")
-def test_helm_waits_until_an_endpoint_is_as_it_was_asked_to_be(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_helm_waits_until_an_endpoint_matches_its_spec(kubectl: Kubectl, tmp_path: Path) -> None:
     """By kstatus, which Helm itself computes here."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: models, version: 0.1.0}")
@@ -243,7 +245,7 @@ def claim_goes(kubectl: Kubectl) -> bool:
 
 
 def play_gateway(kubectl: Kubectl, route: Manifest) -> None:
-    """Take the route, as the controller of its Gateway would."""
+    """Accept the route, as the controller of its Gateway would."""
     said = {"status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     parent = {
         "parentRef": {"name": "public"},

@@ -9,7 +9,7 @@ from tests.integration.operator_process import give_access, running_operator
 from tests.kubectl import Kubectl, wait_for
 
 
-def test_an_operator_for_one_namespace_needs_and_touches_no_other(
+def test_an_operator_for_one_namespace_uses_no_other_namespace(
     kubectl: Kubectl, control_plane: Kubectl, tmp_path: Path
 ) -> None:
     watched, home = kubectl.namespace, f"{kubectl.namespace}-operator"
@@ -24,12 +24,15 @@ def test_an_operator_for_one_namespace_needs_and_touches_no_other(
         words = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
         scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
         play_kubelet(kubectl, newest_pod(kubectl), {"conditions": [scheduled]})
-        wait_for(reason_is(kubectl, "Unschedulable"), "the scheduler's words are all it has, as it may not list nodes")
+        wait_for(
+            reason_is(kubectl, "Unschedulable"),
+            "the operator may not list nodes, so it has only the scheduler's message",
+        )
         kubectl.delete("deployment", "one")
-        wait_for(lambda: kubectl.get("deployment", "one"), "it sees what happens there")
+        wait_for(lambda: kubectl.get("deployment", "one"), "the operator watches that namespace")
         kubectl.delete("iep", "one")
         wait_for_no_children(kubectl, "one")
-        wait_for(lambda: control_plane.within(home).get("secret", "forebay-valkey"), "Valkey's password is made")
+        wait_for(lambda: control_plane.within(home).get("secret", "forebay-valkey"), "Valkey's password exists")
         assert process.poll() is None
     assert other.get("deployment", "one") is None
     assert (other.get("iep", "one") or {})["status"]["observedGeneration"] == -1

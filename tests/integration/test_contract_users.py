@@ -1,4 +1,4 @@
-"""Who may view, edit or administer a namespace may do the same with its endpoints, and no more by them than by pods."""
+"""Users who may view, edit or administer a namespace may do the same with its endpoints, and no more than with pods."""
 
 import subprocess
 from collections.abc import Callable
@@ -17,7 +17,7 @@ SCALE, STATUS = f"{ENDPOINTS}/scale", f"{ENDPOINTS}/status"
 
 
 def rights(kubectl: Kubectl, user: str) -> dict[str, set[str]]:
-    """What a user may do with endpoints in the namespace, by resource."""
+    """The verbs that a user may use on endpoints in the namespace, by resource."""
     found: dict[str, set[str]] = {}
     for line in kubectl.run("auth", "can-i", "--list", "--no-headers", f"--as={user}").splitlines():
         resource = line.split()[0]
@@ -42,7 +42,7 @@ def people(kubectl: Kubectl) -> Kubectl:
     return kubectl
 
 
-def test_the_roles_for_people_are_those_of_the_namespace(people: Kubectl) -> None:
+def test_view_edit_and_admin_get_matching_permissions_on_endpoints(people: Kubectl) -> None:
     reading = {resource: set(READ) for resource in (ENDPOINTS, SCALE, STATUS)}
     changing = {ENDPOINTS: {*READ, *WRITE}, SCALE: {*READ, "update", "patch"}, STATUS: set(READ)}
     for user, expected in (("view", reading), ("edit", changing), ("admin", changing)):
@@ -56,7 +56,7 @@ FORBIDDEN_IN_PODS = [
     ("the node's processes", {"hostPID": True}),
     ("a privileged server", {"securityContext": {"privileged": True}}),
     ("a user of one's own", {"runAsUser": 0}),
-    ("a service account's token by itself", {"automountServiceAccountToken": True}),
+    ("a service account's token alone", {"automountServiceAccountToken": True}),
     ("a node by name", {"nodeName": "control-plane"}),
     ("another container", {"containers": [{"name": "a", "image": "b"}]}),
     ("one before it", {"initContainers": [{"name": "a", "image": "b"}]}),
@@ -64,13 +64,13 @@ FORBIDDEN_IN_PODS = [
 
 
 @pytest.mark.parametrize("pod", [row[1] for row in FORBIDDEN_IN_PODS], ids=[row[0] for row in FORBIDDEN_IN_PODS])
-def test_there_is_no_field_for_what_a_restricted_pod_may_not_do(control_plane: Kubectl, pod: dict[str, object]) -> None:
+def test_no_field_allows_more_than_the_restricted_pod_standard(control_plane: Kubectl, pod: dict[str, object]) -> None:
     with pytest.raises(Refused, match="unknown field"):
         control_plane.apply(endpoint(pod=pod), "--validate=strict", "--dry-run=server")
 
 
 @pytest.mark.usefixtures("operator")
-def test_a_namespaces_admission_and_quota_judge_the_pods_of_endpoints_as_any_others(kubectl: Kubectl) -> None:
+def test_admission_and_quota_of_a_namespace_apply_to_endpoint_pods(kubectl: Kubectl) -> None:
     """The operator's rights do not bypass them: the ReplicaSet controller creates its pods."""
     quota = {"requests.cpu": "1", "requests.memory": "1Gi", "requests.nvidia.com/gpu": "1"}
     hard = ",".join(f"{name}={value}" for name, value in quota.items())
@@ -79,7 +79,7 @@ def test_a_namespaces_admission_and_quota_judge_the_pods_of_endpoints_as_any_oth
     start(kubectl, resources=resources)
     newest_pod(kubectl)
     kubectl.apply(endpoint("two", resources=resources))
-    wait_for(reason(kubectl, "two", "QuotaExceeded"), "the second finds no room", timeout=20)
+    wait_for(reason(kubectl, "two", "QuotaExceeded"), "the second pod exceeds the quota", timeout=20)
 
 
 def reason(kubectl: Kubectl, name: str, expected: str) -> Callable[[], bool]:

@@ -1,6 +1,6 @@
-"""Wherever the operator fails or is killed, what it makes of an endpoint is the same in the end.
+"""Wherever the operator fails or is killed, the outcome for an endpoint is the same.
 
-A whole life is repeated, each time with a fault at the next request of every phase, until a life
+The life of an endpoint is repeated, each time with a fault at the next request of every phase, until a life
 has no such request any more.
 """
 
@@ -16,17 +16,17 @@ import pytest
 from forebay_kube.api_client import ApiClient
 from forebay_operator.spec import Manifest
 from tests.endpoints import endpoint
-from tests.integration.api_client import connect
 from tests.integration.faulty_api import Fault, FaultyApi
 from tests.integration.httproutes import HTTPROUTES, httproute_crd
 from tests.integration.in_process import (
     CHILDREN,
     Administrator,
-    Operator,
+    InProcessOperator,
     find_flapping,
     normalize,
     normalize_status,
 )
+from tests.integration.kubernetes_client import connect
 from tests.kubectl import Kubectl, install_crd, wait_for
 
 MADE: dict[str, Any] = {
@@ -46,26 +46,26 @@ PHASES: Mapping[str, Manifest] = {
     },
     "remove": {"route": None, "env": None, "auth": {"mode": "None"}},
 }
-"""What a user does in each phase: a merge patch of the spec. In the first the endpoint is made."""
+"""The action of a user in each phase: a merge patch of the spec. The first phase creates the endpoint."""
 
 FAULTS = [Fault(after=True, stale=2), Fault(kills=True, after=True)]
 ALL_FAULTS = [Fault(kills, after, stale) for kills in (False, True) for after in (False, True) for stale in (0, 2)]
-"""What a fault before a request leaves is what one after the request before left, so the short form goes without."""
+"""A fault before a request leaves the same state as a fault after the previous one, so the short form omits it."""
 
-AT_ONCE = 12
+PARALLEL_LIVES = 12
 
 
 @dataclass(frozen=True)
 class Life:
-    """What there was at the end of each phase, and in which phases the fault came to pass."""
+    """The state at the end of each phase, and the phases in which the fault happened."""
 
     ends: Mapping[str, Manifest]
     hits: int
 
 
 async def live(administrator: Administrator, api: FaultyApi, name: str, fault: Fault, at: int) -> Life:
-    """Go through all phases with the fault at one request of each, and check what must hold in any case."""
-    operator, ends, hits = Operator(api, administrator, name), {}, 0
+    """Run all phases with the fault at one request of each, and check the invariants."""
+    operator, ends, hits = InProcessOperator(api, administrator, name), {}, 0
     for phase, change in PHASES.items():
         if phase == "make":
             await administrator.create(endpoint(name, **MADE))
@@ -76,17 +76,19 @@ async def live(administrator: Administrator, api: FaultyApi, name: str, fault: F
         await operator.settle(fault.stale)
         hits += api.hit
         api.arm(fault, 0)
-        assert await operator.check_in_full() == 0, "what the caches showed was all that there is to do"
+        assert await operator.check_in_full() == 0, "the caches showed every change to reconcile"
         assert find_flapping(api.statuses[written:]) == []
         ends[phase] = await describe(administrator, name)
-    assert len(set(api.made)) == len(api.made), "nothing is made twice, and a key that callers may have least of all"
-    assert operator.told in (["Suspended"], []), "an event may be lost with the answer to its status, no other is told"
+    assert len(set(api.made)) == len(api.made), "no object is created twice, above all no key that clients may have"
+    assert operator.told in (["Suspended"], []), (
+        "an event may be lost with the answer to its status, and no other event exists"
+    )
     await administrator.delete(name)
     return Life(ends, hits)
 
 
 async def describe(administrator: Administrator, name: str) -> Manifest:
-    """All that there is of an endpoint, comparable with another."""
+    """All objects of an endpoint, in a comparable form."""
     manifest = await administrator.get(name)
     assert manifest
     uid, status = manifest["metadata"]["uid"], manifest["status"]
@@ -113,13 +115,13 @@ async def administrator(control_plane: Kubectl, kubectl: Kubectl) -> AsyncIterat
 @pytest.mark.parametrize(
     "faults", [pytest.param(FAULTS, id="short"), pytest.param(ALL_FAULTS, id="all", marks=pytest.mark.soak)]
 )
-async def test_a_fault_at_any_request_changes_nothing_of_the_outcome(
+async def test_a_fault_at_any_request_does_not_change_the_outcome(
     administrator: Administrator, operators_api: Any, kubectl: Kubectl, faults: list[Fault]
 ) -> None:
     undisturbed = await live(administrator, FaultyApi(operators_api), "undisturbed", Fault(), 0)
     assert [len(undisturbed.ends["make"][kind]) for kind in ("Secret", "HTTPRoute", "Deployment")] == [2, 1, 1]
     assert undisturbed.ends["remove"]["HTTPRoute"] == []
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(PARALLEL_LIVES)
 
     async def disturb(number: int, fault: Fault, at: int) -> int:
         async with turns:
@@ -130,15 +132,15 @@ async def test_a_fault_at_any_request_changes_nothing_of_the_outcome(
 
     numbers, hits = count(1), 1
     while hits:
-        ats = list(islice(numbers, AT_ONCE // len(faults) or 1))
+        ats = list(islice(numbers, PARALLEL_LIVES // len(faults) or 1))
         lives = (disturb(number, fault, at) for at in ats for number, fault in enumerate(faults))
         hits = sum(await asyncio.gather(*lives))
-    assert next(numbers) > 12, "a life has more requests than that"
-    wait_for(lambda: goes(kubectl), "with the endpoints all that they had goes", timeout=60)
+    assert next(numbers) > 12, "a life has more requests than this"
+    wait_for(lambda: is_deleted(kubectl), "the children are deleted with their endpoints", timeout=60)
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-async def test_a_clock_that_is_hours_off_changes_nothing_of_the_outcome(
+async def test_a_clock_that_is_hours_wrong_does_not_change_the_outcome(
     administrator: Administrator, operators_api: Any, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     undisturbed = await live(administrator, FaultyApi(operators_api), "right", Fault(), 0)
@@ -154,8 +156,8 @@ async def test_a_clock_that_is_hours_off_changes_nothing_of_the_outcome(
     assert skewed.hits > 0
 
 
-def goes(kubectl: Kubectl) -> bool:
-    """Whether every child is deleted, or will be when the controller that isn't here lets it go."""
+def is_deleted(kubectl: Kubectl) -> bool:
+    """Whether every child is deleted, or only waits for a controller that does not run here."""
     kinds = "deployments,services,secrets,pdb,httproutes,replicasets,pods,pvc"
     found = kubectl.list(kinds, "forebay.dev/endpoint")
     return all(one["kind"] == "PersistentVolumeClaim" and "deletionTimestamp" in one["metadata"] for one in found)

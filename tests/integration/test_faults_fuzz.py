@@ -1,4 +1,4 @@
-"""Random specs on the real API server: what it takes comes to a fixed point, with a status that it takes as well.
+"""Random specs on the real API server: every accepted spec reaches a fixed point, with a status that is accepted too.
 
 The long way, with random states of the cluster too, is tests/unit/operator/test_fuzz_reconcile.py on a fake one.
 """
@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 
 from forebay_kube.api_client import ApiClient, ApiServerError
 from tests.endpoints import endpoint
-from tests.integration.api_client import connect
 from tests.integration.faulty_api import FaultyApi
-from tests.integration.in_process import Administrator, Operator
+from tests.integration.in_process import Administrator, InProcessOperator
+from tests.integration.kubernetes_client import connect
 from tests.kubectl import Kubectl
 from tests.unit.operator.schema import PROPERTIES, values_of
 
@@ -23,7 +23,7 @@ EXAMPLES = 25
 
 
 async def make_and_settle(admin: Kubectl, operators: Path, namespace: str, name: str, spec: Any) -> str:
-    """What became of an endpoint with that spec: the reason of Ready, or "" if the API server refused it."""
+    """The outcome of an endpoint with that spec: the reason of Ready, or "" if the API server refused it."""
     async with await connect(admin.kubeconfig) as ours, await connect(operators) as its:
         administrator, api = Administrator(ApiClient(ours), namespace), FaultyApi(its)
         try:
@@ -32,7 +32,7 @@ async def make_and_settle(admin: Kubectl, operators: Path, namespace: str, name:
             if error.status not in (400, 422):
                 raise
             return ""
-        operator = Operator(api, administrator, name)
+        operator = InProcessOperator(api, administrator, name)
         await operator.settle()
         assert await operator.check_in_full() == 0
         found = await administrator.get(name)
@@ -42,7 +42,7 @@ async def make_and_settle(admin: Kubectl, operators: Path, namespace: str, name:
 
 
 @pytest.mark.usefixtures("whole_control_plane")
-def test_any_spec_that_the_api_server_takes_comes_to_a_fixed_point(
+def test_any_spec_that_the_api_server_accepts_reaches_a_fixed_point(
     control_plane: Kubectl, operators_kubectl: Kubectl, kubectl: Kubectl
 ) -> None:
     reasons: list[str] = []
@@ -59,4 +59,4 @@ def test_any_spec_that_the_api_server_takes_comes_to_a_fixed_point(
 
     check()
     print({reason: reasons.count(reason) for reason in sorted(set(reasons))})
-    assert reasons.count("Suspended") > EXAMPLES // 8, "enough of them are good"
+    assert reasons.count("Suspended") > EXAMPLES // 8, "enough of the specs are valid"

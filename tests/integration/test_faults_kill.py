@@ -1,4 +1,4 @@
-"""The operator as a process is killed by SIGKILL at one of its requests, and another goes on from there.
+"""The operator as a process is killed by SIGKILL at one of its requests, and another continues from there.
 
 test_faults.py does the same in the test process, at each request of an endpoint's life. This file kills the real
 process.
@@ -23,7 +23,7 @@ Process = subprocess.Popen[bytes]
 def kill_at(
     number: int, cut: Cut, proxy: FaultyProxy, operator: AbstractContextManager[Process], kubectl: Kubectl
 ) -> bool:
-    """Give an operator an endpoint to make, and kill it at one of its requests; whether there was that one."""
+    """Give an operator an endpoint to create, and kill it at one of its requests; False without such a request."""
     count, killed = 0, list[int]()
 
     def strike(asked: Asked) -> Cut | None:
@@ -42,7 +42,7 @@ def kill_at(
 
         proxy.when_cut = kill
         kubectl.apply(endpoint())
-        wait_for(lambda: killed or reason_is(kubectl, "Scheduling")(), "the operator is killed, or done")
+        wait_for(lambda: killed or reason_is(kubectl, "Scheduling")(), "the operator is killed or finished")
     proxy.rule, proxy.when_cut = (lambda _: None), (lambda: None)
     return bool(killed)
 
@@ -54,7 +54,7 @@ def kill_at(
         *(pytest.param(n, cut, marks=pytest.mark.soak) for n in range(1, 10) for cut in Cut),
     ],
 )
-def test_an_operator_killed_at_a_request_is_gone_on_from(
+def test_a_new_operator_continues_from_any_request_at_which_the_first_was_killed(
     proxy: FaultyProxy, access: Kubectl, kubectl: Kubectl, tmp_path: Path, *, number: int, cut: Cut
 ) -> None:
     operator = running_operator(access, tmp_path / "killed", "--resync-interval", LONG)
@@ -65,11 +65,11 @@ def test_an_operator_killed_at_a_request_is_gone_on_from(
     kubectl.within("forebay-system").patch("lease", "forebay-operator", {"spec": {"holderIdentity": ""}})
     with running_operator(access, tmp_path / "log", "--resync-interval", LONG):
         wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
-        wait_for(replicas_are(kubectl, 1), "a pod is there")
+        wait_for(replicas_are(kubectl, 1), "a pod exists")
     assert condition(kubectl.get("iep", "one"), "Stalled")["status"] == "False"
     for kind, count in (("deployment", 1), ("replicaset", 1), ("service", 1), ("secret", 2), ("pdb", 1), ("pod", 1)):
         assert len(kubectl.list(kind)) == count, kind
     after = kubectl.get("secret", "one-api-key")
     assert after
-    assert key is None or key["data"] == after["data"], "a key that callers may have is never replaced"
+    assert key is None or key["data"] == after["data"], "a key that clients may have is never replaced"
     assert "Traceback" not in (tmp_path / "log").read_text()

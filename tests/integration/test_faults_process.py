@@ -1,6 +1,6 @@
-"""The operator as a process, behind a proxy that fails as networks, load balancers and API servers do.
+"""The operator as a process, behind a proxy that fails like networks, load balancers and API servers.
 
-It must stay alive and ready, converge, make nothing twice, and say nothing in the status that it takes back.
+It must stay alive and ready, converge, create no object twice, and never revert a status.
 """
 
 import json
@@ -19,8 +19,8 @@ from tests.integration.control_plane import ControlPlane, free_ports
 from tests.integration.convergence import LONG, replicas_are
 from tests.integration.faulty_proxy import Asked, Cut, Ending, FaultyProxy, Refusal
 from tests.integration.in_process import find_flapping
+from tests.integration.operator_probes import ask, leads, stands_by
 from tests.integration.operator_process import running_operator
-from tests.integration.ops_port import ask, leads, stands_by
 from tests.kubectl import Kubectl, Manifest, install_crd, wait_for
 
 REFUSING_SECONDS = 3.0
@@ -33,8 +33,8 @@ class Watched:
     """An operator that runs through the proxy.
 
     Attributes:
-        access: what it reaches the API server by.
-        statuses: what it wrote as statuses, by the path that it wrote to.
+        access: its credentials for the API server.
+        statuses: the statuses that it wrote, by path.
     """
 
     process: subprocess.Popen[bytes]
@@ -64,7 +64,7 @@ class Watched:
 def one_for_all(proxy: FaultyProxy, access: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     (port,), log = free_ports(1), tmp_path_factory.mktemp("operator") / "log"
     with running_operator(access, log, "--resync-interval", LONG, port=port) as process:
-        wait_for(lambda: leads(port), "it leads")
+        wait_for(lambda: leads(port), "the operator is leading")
         yield Watched(process, port, log, proxy, access)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=15) == 0
@@ -80,7 +80,7 @@ def operator(one_for_all: Watched) -> Iterator[Watched]:
 
 def wait_for_count(kubectl: Kubectl, count: int, timeout: float) -> None:
     """Wait until the status counts `count` pods. During a start the operator writes it once in 10 s."""
-    wait_for(replicas_are(kubectl, count), "there are so many pods", timeout)
+    wait_for(replicas_are(kubectl, count), "the number of pods is correct", timeout)
     words = "the status counts them, and none that is gone"
     wait_for(lambda: (kubectl.get("iep", "one") or {})["status"].get("replicas") == count, words)
 
@@ -88,7 +88,7 @@ def wait_for_count(kubectl: Kubectl, count: int, timeout: float) -> None:
 def wait_for_start(kubectl: Kubectl) -> None:
     start(kubectl)
     wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
-    wait_for(replicas_are(kubectl, 1), "a pod is there")
+    wait_for(replicas_are(kubectl, 1), "a pod exists")
 
 
 def port_is(kubectl: Kubectl, port: int) -> Callable[[], bool]:
@@ -102,7 +102,7 @@ def lease(control_plane: Kubectl) -> Manifest:
 
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.soak)])
-def test_an_api_server_that_is_away_for_a_while(
+def test_the_operator_recovers_from_an_unreachable_api_server(
     operator: Watched, kubectl: Kubectl, whole_control_plane: ControlPlane, tmp_path: Path, seconds: float
 ) -> None:
     wait_for_start(kubectl)
@@ -111,17 +111,22 @@ def test_an_api_server_that_is_away_for_a_while(
     whole_control_plane.api_server.kill()
     with running_operator(operator.access, tmp_path / "second", port=port) as second:
         until, resting = time.monotonic() + seconds, "all work is paused until it can"
-        wait_for(lambda: time.monotonic() > until and resting in operator.log.read_text(), "it rests", timeout=100)
+        wait_for(
+            lambda: time.monotonic() > until and resting in operator.log.read_text(), "the operator pauses", timeout=100
+        )
         operator.check_health()
         whole_control_plane.api_server.start()
         back = time.monotonic()
         kubectl.run("delete", "pods", "--all")
         kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
-        wait_for(lambda: kubectl.run("get", "deployment/one", "-o=jsonpath={.spec.replicas}") == "2", "it works on")
+        wait_for(
+            lambda: kubectl.run("get", "deployment/one", "-o=jsonpath={.spec.replicas}") == "2",
+            "the operator continues",
+        )
         print(f"the operator worked {time.monotonic() - back:.1f} s after the API server was back")
         if seconds > 10:  # after a minute the controllers of Kubernetes itself took another 78 s
             wait_for_count(kubectl, 2, timeout=180)
-        wait_for(lambda: stands_by(port), "the second stands by")
+        wait_for(lambda: stands_by(port), "the second operator is on standby")
         after = lease(whole_control_plane.kubectl)
         assert (after["holderIdentity"], after["leaseTransitions"]) == (
             before["holderIdentity"],
@@ -145,7 +150,7 @@ def test_an_api_server_that_is_away_for_a_while(
     ],
     ids=str,
 )
-def test_an_api_server_that_refuses_everything_for_a_while(
+def test_the_operator_recovers_from_an_api_server_that_rejects_every_request(
     operator: Watched, kubectl: Kubectl, refusal: Refusal | Cut
 ) -> None:
     wait_for_start(kubectl)
@@ -159,16 +164,16 @@ def test_an_api_server_that_refuses_everything_for_a_while(
     operator.proxy.end_watches(Ending.HALF_A_LINE)
     kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
     time.sleep(REFUSING_SECONDS)
-    assert ask(operator.port, "/healthz")[0] == 200, "no reason to start it anew"
+    assert ask(operator.port, "/healthz")[0] == 200, "an unreachable API server must not restart the operator"
     operator.proxy.rule = lambda _: None
     operator.check_health()
     assert asked
-    assert len(asked) < MAX_REFUSED_REQUESTS, "it does not hammer an API server that is in need"
-    wait_for(replicas_are(kubectl, 2), "it converges", timeout=20)
+    assert len(asked) < MAX_REFUSED_REQUESTS, "the operator backs off from a failing API server"
+    wait_for(replicas_are(kubectl, 2), "the operator converges", timeout=20)
     assert operator.flapping(kubectl.namespace) == []
 
 
-def test_a_conflict_at_every_write_of_ours_for_a_while(operator: Watched, kubectl: Kubectl) -> None:
+def test_the_operator_recovers_from_conflicts_at_every_write(operator: Watched, kubectl: Kubectl) -> None:
     wait_for_start(kubectl)
 
     def refuse(asked: Asked) -> Refusal | None:
@@ -178,59 +183,65 @@ def test_a_conflict_at_every_write_of_ours_for_a_while(operator: Watched, kubect
     kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
     wait_for(lambda: "by the proxy" in operator.log.read_text(), "a write is refused")
     operator.proxy.rule = lambda _: None
-    wait_for(replicas_are(kubectl, 2), "it converges", timeout=20)
+    wait_for(replicas_are(kubectl, 2), "the operator converges", timeout=20)
     assert operator.flapping(kubectl.namespace) == []
 
 
 @pytest.mark.parametrize("ending", list(Ending), ids=str)
-def test_watches_that_end_while_things_are_deleted(operator: Watched, kubectl: Kubectl, ending: Ending) -> None:
+def test_objects_deleted_while_watches_are_broken_are_restored(
+    operator: Watched, kubectl: Kubectl, ending: Ending
+) -> None:
     wait_for_start(kubectl)
     operator.proxy.rule = lambda asked: Cut.BEFORE if asked.watch or asked.lists else None
     operator.proxy.end_watches(ending)
     kubectl.run("delete", "deployment,service", "one")
-    wait_for(lambda: kubectl.list("pods") == [], "the pods go")
+    wait_for(lambda: kubectl.list("pods") == [], "the pods are deleted")
     operator.proxy.rule = lambda _: None
-    wait_for(lambda: kubectl.get("service", "one"), "the Service comes back", timeout=20)
+    wait_for(lambda: kubectl.get("service", "one"), "the Service is restored", timeout=20)
     wait_for_count(kubectl, 1, timeout=20)
     assert operator.flapping(kubectl.namespace) == []
 
 
-def test_watches_that_are_slow(operator: Watched, kubectl: Kubectl) -> None:
+def test_slow_watches_do_not_change_the_outcome(operator: Watched, kubectl: Kubectl) -> None:
     wait_for_start(kubectl)
     operator.proxy.delay = 0.6
     for port in (8080, 8081):
         kubectl.patch("iep", "one", {"spec": {"service": {"port": port}, "replicas": 2}})
         wait_for(port_is(kubectl, port), "the operator has written the port, and its watch still lags behind")
     kubectl.run("delete", "service", "one")
-    wait_for(port_is(kubectl, 8081), "the Service is as it should be", timeout=20)
-    wait_for(replicas_are(kubectl, 2), "the status is of now", timeout=20)
+    wait_for(port_is(kubectl, 8081), "the Service has its desired state", timeout=20)
+    wait_for(replicas_are(kubectl, 2), "the status is current", timeout=20)
     assert operator.flapping(kubectl.namespace) == []
     assert len(kubectl.list("deployments")) == len(kubectl.list("services")) == 1
 
 
 @pytest.mark.parametrize("year", [pytest.param(1999, marks=pytest.mark.soak), 2099])
-def test_the_clock_of_whoever_wrote_the_lease_does_not_matter(
-    operator: Watched, control_plane: Kubectl, year: int
-) -> None:
+def test_the_clock_of_the_lease_holder_does_not_matter(operator: Watched, control_plane: Kubectl, year: int) -> None:
     times = dict.fromkeys(("renewTime", "acquireTime"), f"{year}-01-01T00:00:00.000000Z")
     control_plane.within("forebay-system").patch("lease", "forebay-operator", {"spec": times})
-    wait_for(lambda: f"{year}-" not in lease(control_plane)["renewTime"], "it is renewed")
+    wait_for(lambda: f"{year}-" not in lease(control_plane)["renewTime"], "the lease is renewed")
     operator.check_health()
 
 
-def test_an_api_server_that_knows_nobody_for_a_while(operator: Watched, kubectl: Kubectl) -> None:
-    """As where what it asks about tokens is away."""
+def test_the_operator_recovers_from_an_api_server_that_answers_401(operator: Watched, kubectl: Kubectl) -> None:
+    """As if the API server's webhook for tokens were unreachable."""
     operator.proxy.rule = lambda _: Refusal(401, "Unauthorized")
     operator.proxy.end_watches(Ending.FAILED)
-    wait_for(lambda: ask(operator.port, "/readyz")[0] == 503, "it says that what it knows may be old", timeout=60)
+    wait_for(
+        lambda: ask(operator.port, "/readyz")[0] == 503, "the operator reports that its cache may be stale", timeout=60
+    )
     assert "the watches ended" in ask(operator.port, "/readyz")[1]
     operator.proxy.rule = lambda _: None
     wait_for_start(kubectl)
 
 
-def test_a_crd_that_is_deleted_and_applied_again(operator: Watched, kubectl: Kubectl) -> None:
+def test_the_operator_continues_after_the_crd_was_deleted_and_applied_again(
+    operator: Watched, kubectl: Kubectl
+) -> None:
     name = "inferenceendpoints.forebay.dev"
     kubectl.delete("crd", name)
-    wait_for(lambda: ask(operator.port, "/readyz")[0] == 503, "it says that what it knows may be old", timeout=60)
+    wait_for(
+        lambda: ask(operator.port, "/readyz")[0] == 503, "the operator reports that its cache may be stale", timeout=60
+    )
     install_crd(kubectl, CRD, name)
     wait_for_start(kubectl)

@@ -1,4 +1,4 @@
-"""Two tenants behind one proxy that keeps its connections to the gateway: whatever a client and the pod of one do, the
+"""Two tenants behind one proxy that reuses its connections to the gateway: despite the client and pod of one, the
 other's requests reach its own pod, and are answered by it. With nginx as ingress-nginx has it, and HAProxy."""
 
 import http.client
@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from cluster import proxies
-from tests.integration.asking import connects, wait_until_listed
 from tests.integration.canned_pod import CannedPod, Exchange, reply
 from tests.integration.control_plane import free_ports, running
 from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.openai_calls import connects, wait_until_listed
 from tests.kubectl import wait_for
 
 REQUESTS = 1000
-"""Of both tenants, one after the other's."""
+"""Requests of both tenants in turn."""
 
 CLIENTS = 8
 
@@ -82,7 +82,7 @@ ANSWERS = [
     b"HTTP/1.1 204 No Content\r\nkeep-alive: timeout=60\r\n\r\n" + STOLEN,
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" + STOLEN,
 ]
-"""What the thief's pod begins with; none of it ends the connection."""
+"""The first bytes of the thief's pod; they never end the connection."""
 
 SOCKET = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
 HEAD = b" HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer %s\r\n" % THIEF_KEY.encode()
@@ -116,7 +116,7 @@ class Scene:
     pod: CannedPod
     thief: CannedPod
     marks: list[str] = field(default_factory=list)
-    """Of the requests that the honest tenant's pod got."""
+    """Marks of the requests that the honest tenant's pod got."""
     loot: bytes = b""
     """All that the thief's pod got."""
 
@@ -133,7 +133,7 @@ def scene(gateway: Gateway) -> Iterator[Scene]:
         await reply(exchange, 200, {"pod": "honest", "mark": mark})
 
     async def steal(exchange: Exchange) -> None:
-        """Keep the connection, and answer whatever comes on it."""
+        """Keep the connection open, and answer every request on it."""
         found.loot += exchange.head
         await exchange.send(next(answers))
         while more := await exchange.reader.read(65536):
@@ -163,13 +163,13 @@ def standing_proxy(name: str, gateway: int, folder: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_no_request_reaches_anothers_pod(scene: Scene, name: str, tmp_path: Path) -> None:
+def test_no_request_reaches_the_pod_of_another_endpoint(scene: Scene, name: str, tmp_path: Path) -> None:
     scene.marks.clear()
     scene.loot = b""
     kept = threading.local()
 
     def ask(mark: str) -> tuple[str, str]:
-        """The honest tenant, on a connection that stays open; the pod that answered, and what it was asked."""
+        """A request of the honest tenant on its open connection; returns the pod and the request that it got."""
         if not hasattr(kept, "connection"):
             kept.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
             at_the_end.callback(kept.connection.close)

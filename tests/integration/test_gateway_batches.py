@@ -13,10 +13,10 @@ import openai
 import pytest
 from openai.types import Batch
 
-from tests.integration.asking import ready_pod, send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import MODEL, Gateway, namespaced_gateway, running_gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ready_pod, send
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
 
@@ -75,7 +75,7 @@ def read(client: openai.OpenAI, file: str | None) -> dict[str, Any]:
     return {line["custom_id"]: line for line in map(json.loads, client.files.content(file).text.splitlines())}
 
 
-def test_files_are_kept_listed_and_deleted(gateway: Gateway) -> None:
+def test_files_are_stored_listed_and_deleted(gateway: Gateway) -> None:
     gateway.endpoint("files")
     gateway.endpoint("others", keys=["fb_another"])
     client = gateway.client(gateway.url("files"))
@@ -98,16 +98,16 @@ def test_files_are_kept_listed_and_deleted(gateway: Gateway) -> None:
         gateway.client(gateway.url("files"), "wrong").files.list()
     with pytest.raises(openai.BadRequestError, match="purpose must be batch"):
         client.files.create(file=("a", b"x"), purpose="fine-tune")
-    assert (gateway.replicas("files"), gateway.held("files")) == (0, {}), "files start nothing"
+    assert (gateway.replicas("files"), gateway.held("files")) == (0, {}), "files start no pod"
 
 
-def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
+def test_a_batch_starts_its_endpoint_and_completes(gateway: Gateway) -> None:
     gateway.endpoint("batching")
     client = gateway.client(gateway.url("batching"))
     kept = {"anchor": "created_at", "seconds": 7200}
     batch = begin(client, requests(100), metadata={"for": "a test"}, output_expires_after=kept)
     assert (batch.status, batch.endpoint, batch.metadata) == ("validating", CHAT, {"for": "a test"})
-    wait_for(lambda: gateway.replicas("batching") == 1, "it is started")
+    wait_for(lambda: gateway.replicas("batching") == 1, "the endpoint is started")
     with CannedPod() as pod:
         pod.answer = answer
         gateway.pods("batching", pod)
@@ -128,22 +128,22 @@ def test_a_batch_wakes_an_endpoint_and_is_done(gateway: Gateway) -> None:
         assert [each["status_code"] for each in refused] == [400] * 10
         assert {each["body"]["error"]["message"] for each in refused} == {"it is an eight"}
         assert [each.id for each in client.batches.list()] == [batch.id]
-        assert len(pod.requests) == 100, "none is done twice"
+        assert len(pod.requests) == 100, "no request runs twice"
         with pytest.raises(openai.ConflictError, match="completed"):
             client.batches.cancel(batch.id)
 
 
 @pytest.mark.parametrize("route", ["/v1/completions", "/v1/embeddings", "/v1/responses"])
-def test_batches_are_for_other_routes_too(gateway: Gateway, route: Any) -> None:
+def test_batches_work_for_every_supported_route(gateway: Gateway, route: Any) -> None:
     name = route.rsplit("/", 1)[1]
     gateway.endpoint(name)
     client = gateway.client(gateway.url(name))
 
-    async def tell_route(exchange: Exchange) -> None:
+    async def answer_with_route(exchange: Exchange) -> None:
         await finish(exchange, {"route": json.loads(await exchange.read_body())["input"]["route"]})
 
     with ready_pod(gateway, name) as pod:
-        pod.answer = tell_route
+        pod.answer = answer_with_route
         file = client.files.create(file=("in.jsonl", requests(2, url=route)), purpose="batch")
         batch = client.batches.create(input_file_id=file.id, endpoint=route, completion_window="24h")
         done = becomes(client, batch, "completed")
@@ -151,7 +151,7 @@ def test_batches_are_for_other_routes_too(gateway: Gateway, route: Any) -> None:
         assert found == [{"route": route}] * 2
 
 
-def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) -> None:
+def test_a_cancelled_batch_returns_the_results_so_far(gateway: Gateway) -> None:
     gateway.endpoint("cancelled", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
     client = gateway.client(gateway.url("cancelled"))
 
@@ -169,7 +169,7 @@ def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) ->
     with ready_pod(gateway, "cancelled") as pod:
         pod.answer = answer_five
         batch = begin(client, requests(20))
-        wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed == 5, "five are done")  # type: ignore[union-attr]
+        wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed == 5, "five requests are done")  # type: ignore[union-attr]
         with pytest.raises(openai.ConflictError, match=f"input of {batch.id}"):
             client.files.delete(batch.input_file_id)
         assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
@@ -185,7 +185,7 @@ def test_a_batch_is_cancelled_and_what_was_answered_is_told(gateway: Gateway) ->
     ("content", "code"),
     [(b"", "empty_file"), (b"{", "invalid_json_line"), (requests(1, url="/v1/embeddings"), "invalid_url")],
 )
-def test_a_bad_input_file_fails_the_batch_and_tells_the_line(gateway: Gateway, content: bytes, code: str) -> None:
+def test_an_invalid_input_file_fails_the_batch_and_names_the_line(gateway: Gateway, content: bytes, code: str) -> None:
     gateway.endpoint("bad")
     client = gateway.client(gateway.url("bad"))
     done = becomes(client, begin(client, content), "failed")
@@ -210,7 +210,7 @@ def test_a_bad_input_file_fails_the_batch_and_tells_the_line(gateway: Gateway, c
         (b"{", "not a JSON object"),
     ],
 )
-def test_a_batch_that_cannot_be_is_refused(gateway: Gateway, content: Any, said: str) -> None:
+def test_an_invalid_batch_is_rejected(gateway: Gateway, content: Any, said: str) -> None:
     gateway.endpoint("refusing")
     good = {"endpoint": CHAT, "completion_window": "24h", "input_file_id": "file-1"}
     body = content if isinstance(content, bytes) else {**good, **content}
@@ -219,7 +219,7 @@ def test_a_batch_that_cannot_be_is_refused(gateway: Gateway, content: Any, said:
     assert said in json.loads(answered)["error"]["message"]
 
 
-def test_the_url_without_an_endpoint_is_for_keys_that_open_one(gateway: Gateway) -> None:
+def test_the_url_without_an_endpoint_needs_a_key_of_exactly_one_endpoint(gateway: Gateway) -> None:
     gateway.endpoint("single", keys=["fb_single"])
     shared = f"http://127.0.0.1:{gateway.port}/openai/v1"
     client = gateway.client(shared, "fb_single")
@@ -230,7 +230,7 @@ def test_the_url_without_an_endpoint_is_for_keys_that_open_one(gateway: Gateway)
         client.files.list()
 
 
-def test_a_batch_outlives_the_gateway_that_does_it(
+def test_a_batch_continues_after_its_gateway_dies(
     control_plane: Kubectl, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
@@ -248,7 +248,7 @@ def test_a_batch_outlives_the_gateway_that_does_it(
             first.process.send_signal(signal.SIGSTOP)  # so that it is the other's
             client = second.client(second.url("outliving"))
             batch = begin(client, requests(200))
-            wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 20, "it is under way")  # type: ignore[union-attr]
+            wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 20, "the batch is running")  # type: ignore[union-attr]
             second.process.kill()
             first.process.send_signal(signal.SIGCONT)
         done = becomes(first.client(first.url("outliving")), batch, "completed")

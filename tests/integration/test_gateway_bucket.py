@@ -1,5 +1,5 @@
-"""Files in a bucket: a real gateway before a stand-in for S3. Of a large file the gateway never has more than parts in
-its memory, and an interrupted transfer leaves nothing."""
+"""Files in a bucket: a real gateway before a stand-in for S3. The gateway never has more than parts of a large file in
+its memory, and an interrupted transfer leaves no object."""
 
 import http.client
 import itertools
@@ -15,19 +15,19 @@ from typing import Any
 import openai
 import pytest
 
-from tests.integration.asking import ready_pod, send
 from tests.integration.bucket_server import BucketServer
 from tests.integration.canned_pod import Exchange
 from tests.integration.faulty_proxy import Cut, FaultyProxy, Refusal, Rule
 from tests.integration.gateway_process import KEY, Gateway, namespaced_gateway, running_gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ready_pod, send
 from tests.integration.test_gateway_batches import CHAT, becomes, begin, requests
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
 
 MB = 1_000_000
 MIB = 1 << 20
-MOST = 70 * MIB
+MAX_FILE_BYTES = 70 * MIB
 """Bytes of one file at this gateway, so that the tests need not send more."""
 
 FORM = ("--x", 'Content-Disposition: form-data; name="purpose"', "", "batch", "--x")
@@ -51,7 +51,7 @@ def gateway(
 ) -> Iterator[Gateway]:
     log, limits = tmp_path_factory.mktemp("gateway") / "log", {"body_seconds": 30, "bucket_seconds": 2}
     url = f"http://127.0.0.1:{proxy.port}"
-    with namespaced_gateway(control_plane, log, valkey_server.url, url, file_bytes=MOST, **limits) as running:
+    with namespaced_gateway(control_plane, log, valkey_server.url, url, file_bytes=MAX_FILE_BYTES, **limits) as running:
         yield running
 
 
@@ -110,7 +110,7 @@ def answer_of(opened: socket.socket) -> tuple[int, Any]:
     return answer.status, json.loads(answer.read())
 
 
-def test_a_file_of_64_mib_goes_through_the_memory_in_parts(gateway: Gateway, bucket: BucketServer) -> None:
+def test_a_file_of_64_mib_is_streamed_in_parts(gateway: Gateway, bucket: BucketServer) -> None:
     gateway.endpoint("large")
     client = gateway.client(gateway.url("large"))
     client.files.create(file=("small", b"{}"), purpose="batch")  # with whatever the first one needs
@@ -131,22 +131,22 @@ def test_a_file_of_64_mib_goes_through_the_memory_in_parts(gateway: Gateway, buc
     assert len(bucket.objects()) == 1
 
 
-def test_a_client_that_does_not_read_has_a_piece_wait(gateway: Gateway, bucket: BucketServer) -> None:
+def test_a_client_that_does_not_read_pauses_the_download(gateway: Gateway, bucket: BucketServer) -> None:
     gateway.endpoint("slow")
     client = gateway.client(gateway.url("slow"))
     content = padded(64 * MIB)
     file = client.files.create(file=("in.jsonl", content), purpose="batch")
-    wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") == 0, "nothing is kept")
+    wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") == 0, "no memory is in use")
     reset_peak(gateway)
     before = peak_memory(gateway)
     with client.files.with_streaming_response.content(file.id) as answer:
-        wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") > 0, "the client is waited for")
+        wait_for(lambda: gateway.metric("forebay_gateway_kept_bytes") > 0, "the gateway waits for the client")
         assert peak_memory(gateway) - before < 20 * MIB
         assert answer.headers["content-length"] == str(len(content))
-        assert b"".join(answer.iter_bytes()) == content, "and gets all of it"
+        assert b"".join(answer.iter_bytes()) == content, "the client gets the whole file"
 
 
-def test_a_bucket_that_fails_ends_what_is_read(gateway: Gateway, proxy: FaultyProxy, bucket: BucketServer) -> None:
+def test_a_failing_bucket_ends_the_download(gateway: Gateway, proxy: FaultyProxy, bucket: BucketServer) -> None:
     """The client sees that it has not all of it."""
     gateway.endpoint("reading")
     file = gateway.client(gateway.url("reading")).files.create(file=("a", padded(20 * MIB)), purpose="batch")
@@ -172,7 +172,7 @@ def test_a_bucket_that_fails_ends_what_is_read(gateway: Gateway, proxy: FaultyPr
 
 
 @pytest.mark.soak
-def test_a_file_of_200_mb_goes_through_the_memory_in_parts(
+def test_a_file_of_200_mb_is_streamed_in_parts(
     control_plane: Kubectl, valkey_server: ValkeyServer, bucket: BucketServer, tmp_path: Path
 ) -> None:
     """With the limits as they are by default."""
@@ -198,7 +198,7 @@ def test_a_file_of_200_mb_goes_through_the_memory_in_parts(
         assert peak_memory(gateway) - before < 60 * MIB
 
 
-def test_without_a_bucket_a_file_of_40_mb_is_refused_with_the_way_out(control_plane: Kubectl, tmp_path: Path) -> None:
+def test_without_a_bucket_a_file_of_40_mb_is_rejected_with_a_remedy(control_plane: Kubectl, tmp_path: Path) -> None:
     with namespaced_gateway(control_plane, tmp_path / "log", body_seconds=30) as gateway:
         gateway.endpoint("small")
         client = gateway.client(gateway.url("small"))
@@ -211,31 +211,31 @@ def test_without_a_bucket_a_file_of_40_mb_is_refused_with_the_way_out(control_pl
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
+def test_a_file_that_is_too_large_is_rejected_and_leaves_no_object(
     gateway: Gateway, bucket: BucketServer, declared: bool
 ) -> None:
     gateway.endpoint("toolarge")
-    size = f"Content-Length: {MOST + 10 * MIB}" if declared else "Transfer-Encoding: chunked"
+    size = f"Content-Length: {MAX_FILE_BYTES + 10 * MIB}" if declared else "Transfer-Encoding: chunked"
     with start_upload(gateway, "toolarge", size) as opened:
         if not declared:
             opened.sendall(chunk(FORM_START))
-            for _ in range(MOST // MIB):
+            for _ in range(MAX_FILE_BYTES // MIB):
                 opened.sendall(chunk(b"x" * MIB))
             assert bucket.objects()
             opened.sendall(chunk(b"x" * 100))
         status, content = answer_of(opened)
     assert status == 413
-    assert f"{MOST} bytes" in content["error"]["message"]
+    assert f"{MAX_FILE_BYTES} bytes" in content["error"]["message"]
     assert "file_bytes in gateway.settings" in content["error"]["message"]
     assert bucket.objects() == []
 
 
-def test_an_upload_that_the_client_breaks_off_leaves_nothing(gateway: Gateway, bucket: BucketServer) -> None:
+def test_an_interrupted_upload_leaves_no_object(gateway: Gateway, bucket: BucketServer) -> None:
     gateway.endpoint("broken")
     with start_upload(gateway, "broken", "Transfer-Encoding: chunked") as opened:
         opened.sendall(chunk(FORM_START) + chunk(b"x" * 9 * MIB))
         wait_for(lambda: bool(bucket.objects()), "a part is written")
-    wait_for(lambda: not bucket.objects(), "nothing is left")
+    wait_for(lambda: not bucket.objects(), "no object is left")
     assert list(gateway.client(gateway.url("broken")).files.list()) == []
 
 
@@ -250,7 +250,7 @@ def test_an_upload_that_the_client_breaks_off_leaves_nothing(gateway: Gateway, b
         (FORM_START.replace(b'"file"', b'"other"') + FORM_END, "no file"),
     ],
 )
-def test_a_form_that_cannot_be_is_refused_and_leaves_nothing(
+def test_an_invalid_form_is_rejected_and_leaves_no_object(
     gateway: Gateway, bucket: BucketServer, content: bytes, said: str
 ) -> None:
     gateway.endpoint("wrong")
@@ -275,7 +275,7 @@ def failing_put(number: int, how: Cut | Refusal) -> Rule:
 
 
 @pytest.mark.parametrize("how", [Refusal(500, "InternalError"), Refusal(503, "SlowDown"), Cut.BEFORE, Cut.AFTER])
-def test_a_bucket_that_fails_is_503_and_leaves_nothing(
+def test_a_failing_bucket_is_503_and_leaves_no_object(
     gateway: Gateway, proxy: FaultyProxy, bucket: BucketServer, how: Cut | Refusal
 ) -> None:
     gateway.endpoint("failing")
@@ -289,12 +289,12 @@ def test_a_bucket_that_fails_is_503_and_leaves_nothing(
         proxy.rule = lambda _: None
     assert caught.value.status_code == 503
     assert caught.value.response.headers["retry-after"]
-    wait_for(lambda: not bucket.objects(), "nothing is left")
+    wait_for(lambda: not bucket.objects(), "no object is left")
     assert list(client.files.list()) == before
-    assert client.files.create(file=("in.jsonl", b"{}"), purpose="batch").bytes == 2, "it goes on"
+    assert client.files.create(file=("in.jsonl", b"{}"), purpose="batch").bytes == 2, "it continues"
 
 
-def test_a_bucket_that_does_not_answer_is_503(gateway: Gateway, bucket: BucketServer) -> None:
+def test_a_bucket_that_does_not_answer_gives_503(gateway: Gateway, bucket: BucketServer) -> None:
     gateway.endpoint("stopped")
     client = gateway.client(gateway.url("stopped"))
     file = client.files.create(file=("in.jsonl", b"{}"), purpose="batch")
@@ -317,19 +317,19 @@ def test_an_endpoint_that_is_removed_leaves_no_object(gateway: Gateway, bucket: 
     (name,) = bucket.objects()
     assert f"/{gateway.kubectl.namespace}/removed/file-" in name
     gateway.kubectl.run("delete", "iep", "removed")
-    wait_for(lambda: not bucket.objects(), "its objects are gone")
+    wait_for(lambda: not bucket.objects(), "its objects are deleted")
 
 
 @pytest.fixture
 def stopped(gateway: Gateway) -> Iterator[None]:
-    """The module's gateway takes no batch from others, whose Valkey is the same."""
+    """The module's gateway takes no batch of other gateways with the same Valkey."""
     gateway.process.send_signal(signal.SIGSTOP)
     yield
     gateway.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.usefixtures("stopped")
-def test_a_batch_in_the_bucket_outlives_its_gateways(
+def test_a_batch_in_the_bucket_survives_its_gateways(
     control_plane: Kubectl, valkey_server: ValkeyServer, bucket: BucketServer, tmp_path: Path
 ) -> None:
     """Each line is in the output once, whichever gateway wrote the part that it is in."""
@@ -355,7 +355,7 @@ def test_a_batch_in_the_bucket_outlives_its_gateways(
         done = becomes(client, batch, "completed")
         assert done.output_file_id
         lines = [json.loads(line) for line in client.files.content(done.output_file_id).text.splitlines()]
-        assert len(lines) == 300, "none is there twice"
+        assert len(lines) == 300, "no result exists twice"
         assert {line["custom_id"]: line["response"]["body"]["text"] for line in lines} == {
             f"request-{number}": f"Question {number}" for number in range(300)
         }

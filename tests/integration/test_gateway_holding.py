@@ -1,4 +1,4 @@
-"""The gateway against a real API server, with canned pods: it holds, wakes, and refuses."""
+"""The gateway against a real API server, with canned pods: pending requests, starts, and refusals."""
 
 import json
 import socket
@@ -12,7 +12,9 @@ import openai
 import pytest
 
 from tests.integration import canned_pod
-from tests.integration.asking import (
+from tests.integration.canned_pod import TEXT, CannedPod, Exchange
+from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
+from tests.integration.openai_calls import (
     AUTHORIZED,
     HELLO,
     ask,
@@ -24,49 +26,48 @@ from tests.integration.asking import (
     ready_pod,
     send,
 )
-from tests.integration.canned_pod import TEXT, CannedPod, Exchange
-from tests.integration.gateway_process import KEY, MODEL, Gateway, running_gateway
 from tests.kubectl import wait_for
 
 
-def test_a_request_wakes_its_endpoint_and_is_answered(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+def test_a_request_starts_its_endpoint_and_is_answered(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     port = gateway.endpoint("wakes")
     asking = pool.submit(ask, gateway.client(f"http://127.0.0.1:{port}/v2/wakes/openai/v1"))
-    wait_for(lambda: gateway.replicas("wakes") == 1, "the endpoint is woken")
+    wait_for(lambda: gateway.replicas("wakes") == 1, "the endpoint is started")
     assert gateway.held("wakes")["held"] == 1
     with CannedPod(ops_port=gateway.pod_ops_port, ready=False) as pod:
         gateway.pods("wakes", pod, ready=False)
-        wait_for(lambda: pod.probes > 1, "the gateway asks the pod")
+        wait_for(lambda: pod.probes > 1, "the gateway connects to the pod")
         assert not pod.requests
         pod.ready = True
         assert asking.result(10) == TEXT
     assert gateway.held("wakes") == {"held": 0, "begun": 1, "oldestSeconds": 0.0, "queued": 0}
 
 
-def test_an_endpoint_without_a_number_of_replicas_is_not_woken_before_it_has_one(
-    gateway: Gateway, pool: ThreadPoolExecutor
-) -> None:
-    """The operator fills in an absent number, which may be another than 0."""
+def test_an_endpoint_is_started_only_once_its_replicas_are_set(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    """The operator fills in an absent number, which may differ from 0."""
     port = gateway.endpoint("numberless")
     gateway.kubectl.patch("iep", "numberless", {"spec": {"replicas": None}})
-    wait_for(lambda: "replicas" not in (gateway.kubectl.get("iep", "numberless") or {})["spec"], "there is no number")
+    wait_for(
+        lambda: "replicas" not in (gateway.kubectl.get("iep", "numberless") or {})["spec"],
+        "the endpoint has no number of replicas",
+    )
     gateway.endpoint("after-it")  # so the gateway has seen the change
     asking = pool.submit(ask, gateway.client(f"http://127.0.0.1:{port}/v2/numberless/openai/v1"))
-    wait_for(lambda: gateway.held("numberless").get("held") == 1, "the request is held")
-    assert f"{gateway.kubectl.namespace}/numberless" not in gateway.log.read_text(), "nothing is woken"
+    wait_for(lambda: gateway.held("numberless").get("held") == 1, "the request is pending")
+    assert f"{gateway.kubectl.namespace}/numberless" not in gateway.log.read_text(), "no endpoint is started"
     gateway.kubectl.run("scale", "iep/numberless", "--replicas=0")
-    wait_for(lambda: gateway.replicas("numberless") == 1, "the endpoint is woken")
+    wait_for(lambda: gateway.replicas("numberless") == 1, "the endpoint is started")
     with CannedPod(ops_port=gateway.pod_ops_port) as pod:
         gateway.pods("numberless", pod)
         assert asking.result(10) == TEXT
     assert f"woke {gateway.kubectl.namespace}/numberless" in gateway.log.read_text()
 
 
-def test_what_asks_for_no_engine_wakes_nothing(gateway: Gateway) -> None:
+def test_requests_that_need_no_engine_start_no_pod(gateway: Gateway) -> None:
     port = gateway.endpoint("asleep")
     gateway.status("asleep", conditions=[condition("Ready", "True", "Idle", "the gateway holds requests")])
     shared = "/v2/asleep/openai/v1"
-    wait_for(lambda: b"Idle" in send(port, "GET", "/v1/models")[2], "the state is seen")
+    wait_for(lambda: b"Idle" in send(port, "GET", "/v1/models")[2], "the gateway has read the state")
     model = {"object": "model", "owned_by": "vllm", "endpoint": "asleep", "state": "Idle"}
     for where, path in ((port, "/v1/models"), (gateway.port, f"{shared}/models"), (port, "/v2/x/openai/v1/models")):
         status, _, body = send(where, "GET", path)
@@ -101,7 +102,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_has_the_shape_of_openai_and_wakes_nothing(gateway: Gateway, refusing: int, case: str) -> None:
+def test_a_rejected_request_gets_openais_error_format_and_starts_no_pod(
+    gateway: Gateway, refusing: int, case: str
+) -> None:
     method, path, body, key, expected, code = REFUSED[case]
     status, headers, answer = send(refusing, method, path, body, key)
     error = json.loads(answer)["error"]
@@ -121,19 +124,19 @@ def refusing(gateway: Gateway) -> Iterator[int]:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         body = json.dumps(chat()).encode()
         connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-        wait_for(lambda: gateway.replicas("woken-later") == 1, "a good request wakes its endpoint")
+        wait_for(lambda: gateway.replicas("woken-later") == 1, "a valid request starts its endpoint")
     assert gateway.replicas("refusing") == 0
 
 
-def test_a_model_name_that_may_be_in_a_secret_wakes_its_endpoint(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+def test_a_model_name_that_may_be_in_a_secret_starts_its_endpoint(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     gateway.endpoint("hidden", envFrom=[{"secretRef": {"name": "settings"}}])
     asking = pool.submit(gateway.client(gateway.url("hidden")).chat.completions.create, model="mine", messages=HELLO)
-    wait_for(lambda: gateway.replicas("hidden") == 1, "it is started")
+    wait_for(lambda: gateway.replicas("hidden") == 1, "the endpoint is started")
     with ready_pod(gateway, "hidden"):
         assert asking.result(30).choices[0].message.content == TEXT
 
 
-def test_the_official_client_raises_what_it_raises_with_openai(gateway: Gateway, refusing: int) -> None:
+def test_the_official_client_raises_the_same_errors_as_with_openai(gateway: Gateway, refusing: int) -> None:
     base = gateway.url("refusing")
     with pytest.raises(openai.AuthenticationError):
         ask(gateway.client(base, "wrong-key-0123456789"))
@@ -167,7 +170,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_clients_get_a_clear_answer_and_wake_nothing(gateway: Gateway, refusing: int, case: str) -> None:
+def test_hostile_clients_get_a_clear_answer_and_start_no_pod(gateway: Gateway, refusing: int, case: str) -> None:
     parts, pause, status = HOSTILE[case]
     answer = raw(refusing, *parts, pause=pause)
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -176,23 +179,21 @@ def test_hostile_clients_get_a_clear_answer_and_wake_nothing(gateway: Gateway, r
     assert gateway.replicas("refusing") == 0
 
 
-def test_a_client_that_says_nothing_is_let_go(refusing: int) -> None:
+def test_a_silent_client_is_disconnected(refusing: int) -> None:
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", refusing), timeout=20) as connection:
         assert connection.recv(100) == b""
     assert time.monotonic() - began < 3
 
 
-def test_expect_continue_is_answered_once_the_key_is_right(gateway: Gateway, refusing: int) -> None:
+def test_expect_continue_is_answered_only_with_a_valid_key(gateway: Gateway, refusing: int) -> None:
     head = b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n"
     assert raw(refusing, AUTHORIZED + head, b"{", pause=0.2).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 ")
     wrong = AUTHORIZED.replace(KEY.encode(), b"wrong-key-0123456789")
     assert raw(refusing, wrong + head).startswith(b"HTTP/1.1 401 ")
 
 
-def test_a_stream_is_kept_alive_while_it_waits_and_then_passes_as_it_is(
-    gateway: Gateway, pool: ThreadPoolExecutor
-) -> None:
+def test_a_waiting_stream_gets_comments_and_then_passes_unchanged(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     port = gateway.endpoint("heartbeats")
     startup = {"step": "Downloading", "percent": 43, "etaSeconds": 21}
     gateway.status("heartbeats", startup=startup)
@@ -224,7 +225,7 @@ LATE = {
 
 
 @pytest.mark.parametrize("case", LATE)
-def test_what_fails_after_comments_is_one_event_of_the_api_called(
+def test_a_failure_after_comments_is_one_event_in_the_format_of_the_api(
     gateway: Gateway, pool: ThreadPoolExecutor, case: str
 ) -> None:
     async def refuse(exchange: Exchange) -> None:
@@ -258,7 +259,7 @@ def test_the_official_client_raises_for_a_late_failure(gateway: Gateway, impatie
     assert "no node has a free GPU" in raised.value.message
 
 
-def test_the_deadline_of_a_plain_request_names_the_step(gateway: Gateway, impatient_gateway: Gateway) -> None:
+def test_a_plain_request_that_times_out_names_the_step(gateway: Gateway, impatient_gateway: Gateway) -> None:
     gateway.endpoint("slow")
     gateway.status("slow", startup={"step": "Downloading", "percent": 7, "etaSeconds": 90})
     wait_until_known(impatient_gateway, "slow")
@@ -269,19 +270,21 @@ def test_the_deadline_of_a_plain_request_names_the_step(gateway: Gateway, impati
     assert (error["type"], error["code"]) == ("server_error", "endpoint_starting")
 
 
-def test_a_start_that_failed_is_told_at_once(gateway: Gateway) -> None:
+def test_a_failed_start_is_reported_immediately(gateway: Gateway) -> None:
     port = gateway.endpoint("failed", replicas=1)
     why = "the model org/model does not exist on the hub: check spec.model"
     conditions = [condition("Ready", "False", "ModelNotFound", why), condition("Stalled", "True", "ModelNotFound", why)]
     gateway.status("failed", conditions=conditions)
     began = time.monotonic()
-    wait_for(lambda: why.encode() in send(port, "POST", "/v1/chat/completions", chat())[2], "the diagnosis is told", 20)
+    wait_for(
+        lambda: why.encode() in send(port, "POST", "/v1/chat/completions", chat())[2], "the diagnosis is shown", 20
+    )
     status, _, body = send(port, "POST", "/v1/chat/completions", chat())
     assert (status, json.loads(body)["error"]["code"]) == (503, "endpoint_failed")
     assert time.monotonic() - began < 8
 
 
-def test_an_endpoint_that_is_off_is_not_woken(gateway: Gateway) -> None:
+def test_a_suspended_endpoint_is_not_started(gateway: Gateway) -> None:
     port = gateway.endpoint("off", scaling=None)
     suspended = gateway.endpoint("suspended", suspend=True)
     for where, why in ((port, "replicas: 0, without scaling"), (suspended, "suspend: true")):
@@ -292,7 +295,7 @@ def test_an_endpoint_that_is_off_is_not_woken(gateway: Gateway) -> None:
     assert (gateway.replicas("off"), gateway.replicas("suspended")) == (0, 0)
 
 
-def test_an_open_endpoint_asks_for_no_key(gateway: Gateway) -> None:
+def test_an_open_endpoint_needs_no_key(gateway: Gateway) -> None:
     port = gateway.endpoint("open", keys=[], auth={"mode": "None"})
     with ready_pod(gateway, "open"):
         assert send(port, "POST", "/v1/chat/completions", chat(), key="")[0] == 200
@@ -323,19 +326,19 @@ def test_one_url_finds_the_endpoint_by_the_model(gateway: Gateway) -> None:
     assert (gateway.replicas("by-model"), gateway.replicas("twin")) == (0, 0)
 
 
-def test_a_client_that_leaves_lets_go(gateway: Gateway) -> None:
+def test_a_client_that_disconnects_frees_its_place(gateway: Gateway) -> None:
     port = gateway.endpoint("leaves")
     body = json.dumps(chat()).encode()
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(AUTHORIZED + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-        wait_for(lambda: gateway.held("leaves").get("held") == 1, "it is held")
-    wait_for(lambda: gateway.held("leaves")["held"] == 0, "it is let go", timeout=30)
+        wait_for(lambda: gateway.held("leaves").get("held") == 1, "the request is pending")
+    wait_for(lambda: gateway.held("leaves")["held"] == 0, "the request is released", timeout=30)
 
 
-def test_more_than_may_be_held_are_refused(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+def test_pending_requests_above_the_limit_are_rejected(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     gateway.endpoint("crowded")
     asking = [pool.submit(ask, gateway.client(gateway.url("crowded"))) for _ in range(4)]
-    wait_for(lambda: gateway.held("crowded").get("held") == 4, "four are held")
+    wait_for(lambda: gateway.held("crowded").get("held") == 4, "four requests are pending")
     with pytest.raises(openai.RateLimitError, match="Too many requests wait"):
         ask(gateway.client(gateway.url("crowded")))
     with CannedPod() as pod:
@@ -343,20 +346,20 @@ def test_more_than_may_be_held_are_refused(gateway: Gateway, pool: ThreadPoolExe
         assert [each.result(10) for each in asking] == [TEXT] * 4
 
 
-def test_a_deleted_endpoint_is_told_to_those_who_wait(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+def test_pending_requests_fail_when_their_endpoint_is_deleted(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
     port = gateway.endpoint("deleted")
     asking = pool.submit(send, port, "POST", "/v1/chat/completions", chat())
-    wait_for(lambda: gateway.held("deleted").get("held") == 1, "it is held")
+    wait_for(lambda: gateway.held("deleted").get("held") == 1, "the request is pending")
     gateway.kubectl.delete("iep", "deleted")
     assert asking.result(5)[0] == 404
     gateway.kubectl.delete("endpointslice", "deleted-gateway")
     wait_for(lambda: not connects(port), "the port is closed")
 
 
-def test_what_an_open_endpoint_holds_takes_no_room_from_anothers(
+def test_requests_without_a_key_count_against_the_namespace_of_their_model(
     gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Who asks without a key, and names the model only, goes on the account of that model's namespace."""
+    """A request without a key that names only the model counts against that model's namespace."""
     log, namespace = tmp_path_factory.mktemp("open") / "log", f"other-{uuid.uuid4().hex[:6]}"
     gateway.kubectl.run("create", "namespace", namespace)
     limits: dict[str, Any] = {"kept_bytes": 32 << 20, "hold_seconds": 20, "body_seconds": 20}
@@ -370,7 +373,7 @@ def test_what_an_open_endpoint_holds_takes_no_room_from_anothers(
             return send(second.port, "POST", "/openai/v1/chat/completions", body, key="")[0]
 
         held = [pool.submit(post, "here/model") for _ in range(2)]
-        wait_for(lambda: second.held("open-here").get("held") == 2, "they are held")
+        wait_for(lambda: second.held("open-here").get("held") == 2, "the requests are pending")
         assert post("here/model") == 429
         with CannedPod(ops_port=second.pod_ops_port) as pod:
             there.pods("open-there", pod)

@@ -1,4 +1,4 @@
-"""Requests as bytes: what the gateway takes and what it refuses, and that a pod gets one request and nothing more."""
+"""Requests as bytes: the gateway accepts or refuses them, and a pod gets exactly one request."""
 
 import http.client
 import socket
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.asking import wait_until_listed
 from tests.integration.canned_pod import CannedPod, Exchange, reply
 from tests.integration.gateway_process import KEY, Gateway
+from tests.integration.openai_calls import wait_until_listed
 from tests.kubectl import wait_for
 
 OTHER_KEY = "fb_the-key-of-another-tenant"
@@ -33,7 +33,7 @@ def post(
     line: bytes = b"POST " + CHAT + b" HTTP/1.1",
     head: bytes = HOST + AUTHORIZATION + JSON,
 ) -> bytes:
-    """A request with a body. `length` is the line about it, `extra` what comes after."""
+    """A request with a body. `length` is its length header, `extra` follows the body."""
     return line + b"\r\n" + head + length + extra + b"\r\n" + body
 
 
@@ -57,9 +57,9 @@ H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A
 @dataclass(frozen=True)
 class Case:
     """Attributes:
-    status: of the answer; 0 where the connection ends without one.
-    relayed: the body that the pod gets; None where no pod is asked.
-    then: what the client sends once it has the answer.
+    status: of the response; 0 if the connection ends without one.
+    relayed: the body that the pod gets; None if no pod gets a request.
+    then: bytes that the client sends after the response.
     where: "shared", the port of all endpoints, or "own", that of one.
     """
 
@@ -150,7 +150,7 @@ LINES = [
 
 FIRST_LINES = [
     refused("a method in lower case", post(line=b"post " + CHAT + b" HTTP/1.1")),
-    refused("a method that is none", post(line=b"FROB " + CHAT + b" HTTP/1.1")),
+    refused("an invalid method", post(line=b"FROB " + CHAT + b" HTTP/1.1")),
     refused("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     refused("HTTP/0.9", b"GET " + MODELS + b"\r\n"),
     refused("HTTP/1.2", get(line=b"GET " + MODELS + b" HTTP/1.2")),
@@ -165,7 +165,7 @@ FIRST_LINES = [
     refused("a space before", b" " + post()),
     refused("no Host", post(head=AUTHORIZATION + JSON)),
     refused("two Hosts", post(b"Host: y\r\n")),
-    refused("a Host that is none", post(head=b"Host: a b/c@d\r\n" + AUTHORIZATION + JSON)),
+    refused("an invalid Host", post(head=b"Host: a b/c@d\r\n" + AUTHORIZATION + JSON)),
     refused("NUL in the target", get(MODELS + b"?\x00")),
     refused("latin-1 in the target", get(MODELS + b"?\xe9")),
     refused("a space in the target", get(MODELS + b"?a b")),
@@ -280,7 +280,7 @@ def site(gateway: Gateway) -> Iterator[Site]:
     got: list[bytes] = []
 
     async def record(exchange: Exchange) -> None:
-        """Answer, leave the connection open as a server does that was not asked to close it, and read to its end."""
+        """Answer, leave the connection open as without `Connection: close`, and read to its end."""
         body = await exchange.read_body()
         await reply(exchange, 200, {})
         while True:
@@ -301,7 +301,7 @@ def site(gateway: Gateway) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_what_is_taken_and_what_the_pod_gets(site: Site, case: Case) -> None:
+def test_accepted_requests_reach_the_pod_with_the_same_body(site: Site, case: Case) -> None:
     site.got.clear()
     site.pod.requests.clear()
     status, headers = exchange(site.port if case.where == "own" else site.gateway.port, case.sent, case.then)
@@ -317,11 +317,11 @@ def test_what_is_taken_and_what_the_pod_gets(site: Site, case: Case) -> None:
         assert b"\r\ncontent-length: %d\r\n" % len(case.relayed) in request.head
 
 
-def test_nothing_was_woken(site: Site) -> None:
+def test_no_request_of_this_file_started_an_endpoint(site: Site) -> None:
     assert site.gateway.replicas("http-zero") == 0
 
 
-def test_one_byte_at_a_time(site: Site) -> None:
+def test_a_request_sent_byte_by_byte_is_relayed(site: Site) -> None:
     site.got.clear()
     with socket.create_connection(("127.0.0.1", site.gateway.port), timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -332,7 +332,7 @@ def test_one_byte_at_a_time(site: Site) -> None:
     assert site.got == [BODY]
 
 
-def test_a_body_is_asked_for_once_the_key_is_right(site: Site) -> None:
+def test_expect_100_gets_continue_only_with_a_valid_key(site: Site) -> None:
     site.got.clear()
     head = post(b"Expect: 100-continue\r\n", body=b"")
     with socket.create_connection(("127.0.0.1", site.gateway.port), timeout=20) as connection:
@@ -346,14 +346,14 @@ def test_a_body_is_asked_for_once_the_key_is_right(site: Site) -> None:
     assert status == 401
 
 
-def test_another_expectation_is_none(site: Site) -> None:
+def test_an_unknown_expect_header_has_no_effect(site: Site) -> None:
     site.got.clear()
     status, _ = exchange(site.gateway.port, post(b"Expect: 200-ok\r\n"))
     assert status == 200
     wait_for(lambda: bool(site.got), "the connection to the pod has ended")
 
 
-def test_what_concerns_the_hop_stays_there(site: Site) -> None:
+def test_hop_by_hop_headers_are_not_forwarded(site: Site) -> None:
     for extra, absent in (
         (b"Connection: close, X-Hop\r\nX-Hop: 1\r\n", b"x-hop"),
         (b"Connection: Authorization\r\n", b"authorization"),

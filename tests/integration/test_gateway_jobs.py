@@ -16,10 +16,10 @@ from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.fetch import fetch
 from tests.integration import canned_pod
-from tests.integration.asking import condition, ready_pod, send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import KEY, Gateway, pod_name
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import condition, ready_pod, send
 from tests.integration.webhook_receiver import receiving_webhooks
 from tests.kubectl import wait_for
 
@@ -44,7 +44,7 @@ class JobApiClient:
         self._base = f"http://127.0.0.1:{gateway.port}/v2/{name}"
 
     def ask(self, path: str, content: Any = None, *, method: str = "", key: str = KEY) -> Any:
-        """Status and JSON of an answer; POST where there is content."""
+        """Status and JSON of a response; POST with content, else GET."""
         data = None if content is None else content if isinstance(content, bytes) else json.dumps(content).encode()
         request = urllib.request.Request(f"{self._base}/{path}", data, {"Authorization": f"Bearer {key}"})
         request.method = method or ("GET" if data is None else "POST")
@@ -80,7 +80,7 @@ def hang_in(pod: CannedPod) -> Any:
     return answer
 
 
-def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
+def test_runsync_and_run_answer_like_runpod(gateway: Gateway) -> None:
     gateway.endpoint("answering")
     api = JobApiClient(gateway, "answering")
     with ready_pod(gateway, "answering") as pod:
@@ -100,7 +100,7 @@ def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
         metrics = {"scenario": "stream", "stream_index": 0, "input_tokens": 1, "output_tokens": 1}
         assert api.ask(f"stream/{job}")[1] == {"status": "COMPLETED", "stream": [{"metrics": metrics, "output": ITEM}]}
         assert api.ask(f"stream/{job}", b"")[1] == {"status": "COMPLETED", "stream": []}
-        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "COMPLETED"}), "it is over"
+        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "COMPLETED"}), "the job has ended"
         status, health = api.ask("health")
         assert health["jobs"] == {"completed": 2, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0}
         workers = {"idle": 1, "initializing": 0, "ready": 1, "running": 0, "throttled": 0, "unhealthy": 0}
@@ -108,8 +108,8 @@ def test_runsync_and_run_answer_as_runpod_does(gateway: Gateway) -> None:
         assert health["store"] in (MemoryJobStore.location, ValkeyJobStore.location)
 
 
-def test_status_sync_answers_when_the_job_is_over(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
-    """RunPod's SDK for JavaScript asks so where /runsync has no output yet."""
+def test_status_sync_answers_when_the_job_ends(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    """RunPod's SDK for JavaScript requests this if /runsync has no output yet."""
     gateway.endpoint("waited-for")
     api = JobApiClient(gateway, "waited-for")
     may_end = threading.Event()
@@ -128,7 +128,7 @@ def test_status_sync_answers_when_the_job_is_over(gateway: Gateway, pool: Thread
         may_end.set()
         status, told = waiting.result()
         assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
-        assert api.ask(f"status-sync/{job}", b"") == (200, told), "at once, and by POST too"
+        assert api.ask(f"status-sync/{job}", b"") == (200, told), "immediately, and by POST too"
     assert api.ask("status-sync/no-such-job")[0] == 404
     assert api.ask(f"status-sync/{job}?wait=5")[0] == 400
 
@@ -140,8 +140,8 @@ def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gatewa
     assert api.ask("health")[1]["jobs"]["inQueue"] == 1
     assert (gateway.replicas("starting"), gateway.held("starting").get("queued", 0)) == (0, 0)
     job = api.run()
-    wait_for(lambda: gateway.replicas("starting") == 1, "it is started")
-    wait_for(lambda: gateway.held("starting")["queued"] == 1, "one job asks for a pod")
+    wait_for(lambda: gateway.replicas("starting") == 1, "the endpoint is started")
+    wait_for(lambda: gateway.held("starting")["queued"] == 1, "one job requires a pod")
     assert gateway.held("starting")["jobs"] == {"queued": 2, "running": 0}
     with CannedPod(ops_port=gateway.pod_ops_port) as pod:
         pod.answer = run_job
@@ -149,11 +149,11 @@ def test_a_job_starts_an_endpoint_at_zero_and_waits_in_the_queue(gateway: Gatewa
         api.becomes(job, "COMPLETED")
         gateway.pods("starting", pod)
         api.becomes(low, "COMPLETED")
-    wait_for(lambda: gateway.held("starting")["queued"] == 0, "none asks any more")
+    wait_for(lambda: gateway.held("starting")["queued"] == 0, "no job requires a pod any more")
     assert (gateway.held("starting")["held"], gateway.held("starting")["begun"]) == (0, 2)
 
 
-def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gateway) -> None:
+def test_cancelling_ends_the_generation_and_purging_removes_queued_jobs(gateway: Gateway) -> None:
     gateway.endpoint("cancelling", env=[{"name": "MAX_CONCURRENCY", "value": "1"}])
     api = JobApiClient(gateway, "cancelling")
     with ready_pod(gateway, "cancelling") as pod:
@@ -162,7 +162,7 @@ def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gate
         api.becomes(job, "IN_PROGRESS")
         wait_for(lambda: api.ask(f"stream/{job}")[1]["stream"] or None, "an item of the output")
         queued = [api.run(), api.run()]
-        assert [api.state(each) for each in queued] == ["IN_QUEUE", "IN_QUEUE"], "the pod takes one at a time"
+        assert [api.state(each) for each in queued] == ["IN_QUEUE", "IN_QUEUE"], "the pod runs one job at a time"
         assert api.ask(f"retry/{job}", b"")[0] == 400
         assert api.ask("purge-queue", b"") == (200, {"removed": 2, "status": "completed"})
         assert [api.ask(f"status/{each}")[0] for each in queued] == [404, 404]
@@ -171,11 +171,13 @@ def test_cancelling_ends_the_generation_and_purging_what_is_queued(gateway: Gate
         assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "CANCELLED"})
         assert pod.left.wait(5)
         assert time.monotonic() - began < 1, "within a second"
-        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "CANCELLED"}), "once more is no error"
+        assert api.ask(f"cancel/{job}", b"") == (200, {"id": job, "status": "CANCELLED"}), (
+            "a second cancellation is no error"
+        )
         assert api.ask("health")[1]["jobs"]["inProgress"] == 0
 
 
-def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
+def test_a_gateway_claims_no_more_jobs_than_the_pod_accepts(gateway: Gateway) -> None:
     gateway.endpoint("narrow", env=[{"name": "MAX_CONCURRENCY", "value": "2"}])
     api = JobApiClient(gateway, "narrow")
     jobs = [api.run() for _ in range(6)]
@@ -186,12 +188,12 @@ def test_no_more_are_claimed_than_the_pod_takes(gateway: Gateway) -> None:
         assert [api.state(job) for job in jobs] == ["IN_PROGRESS"] * 2 + ["IN_QUEUE"] * 4, "in their order"
         counts = api.ask("health")[1]["jobs"]
         assert (counts["inProgress"], counts["inQueue"]) == (2, 4)
-        wait_for(lambda: gateway.held("narrow")["queued"] == 4, "they are told of")
+        wait_for(lambda: gateway.held("narrow")["queued"] == 4, "the jobs are counted in the report")
         api.ask(f"cancel/{jobs[0]}", b"")
         api.becomes(jobs[2], "IN_PROGRESS")
 
 
-def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
+def test_a_pod_that_is_removed_loses_no_job(gateway: Gateway) -> None:
     gateway.endpoint("moving")
     api = JobApiClient(gateway, "moving")
     broken = asyncio.Event()
@@ -210,10 +212,10 @@ def test_a_pod_that_goes_away_loses_no_job(gateway: Gateway) -> None:
         assert (status, told["output"], len(pod.requests)) == (200, [ITEM], 2)
 
 
-def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
+def test_every_job_ends_once_with_its_own_output_despite_pod_failures(
     gateway: Gateway, pool: ThreadPoolExecutor
 ) -> None:
-    """Of every twentieth of 200 jobs, the pods interrupt the output twice."""
+    """The pods interrupt the output of every twentieth of 200 jobs twice."""
     gateway.endpoint("breaking")
     api = JobApiClient(gateway, "breaking")
     begun: Counter[int] = Counter()
@@ -240,7 +242,7 @@ def test_every_job_ends_once_with_its_own_output_while_pods_break_off(
         )
 
 
-def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gateway) -> None:
+def test_a_failed_job_can_be_retried_and_a_slow_one_times_out(gateway: Gateway) -> None:
     gateway.endpoint("failing")
     api = JobApiClient(gateway, "failing")
 
@@ -259,11 +261,11 @@ def test_what_failed_can_be_tried_again_and_too_long_is_timed_out(gateway: Gatew
         assert api.ask("health")[1]["jobs"]["retried"] == 1
         pod.answer = hang_in(pod)
         status, told = api.ask("runsync?wait=1000", {**JOB, "policy": {"executionTimeout": 5000}})
-        assert (status, told["status"]) == (200, "IN_PROGRESS"), "the client may ask for it later"
+        assert (status, told["status"]) == (200, "IN_PROGRESS"), "the client may request it later"
         assert "5 s" in api.becomes(told["id"], "TIMED_OUT")["error"]
 
 
-def test_health_tells_of_pods_that_wait_for_gpus_or_fail(gateway: Gateway) -> None:
+def test_health_counts_throttled_and_unhealthy_pods(gateway: Gateway) -> None:
     gateway.endpoint("lacking", replicas=2)
     api = JobApiClient(gateway, "lacking")
     good = {"idle": 0, "initializing": 0, "ready": 0, "running": 0, "throttled": 0, "unhealthy": 0}
@@ -271,22 +273,22 @@ def test_health_tells_of_pods_that_wait_for_gpus_or_fail(gateway: Gateway) -> No
     def become(ready: str, reason: str, message: str = "") -> None:
         gateway.status("lacking", replicas=2, conditions=[condition("Ready", ready, reason, message)])
 
-    def tells(**workers: int) -> None:
-        wait_for(lambda: api.ask("health")[1]["workers"] == good | workers, f"{workers} are told")
+    def wait_for_workers(**workers: int) -> None:
+        wait_for(lambda: api.ask("health")[1]["workers"] == good | workers, f"{workers} are reported")
 
     become("False", "GPUsTaken")
-    tells(throttled=2)
+    wait_for_workers(throttled=2)
     with CannedPod(ready=False) as pod:
         gateway.pods("lacking", pod, ready=False)
-        tells(throttled=1, initializing=1)
+        wait_for_workers(throttled=1, initializing=1)
         become("False", "ServerFailed")
-        tells(unhealthy=2)
+        wait_for_workers(unhealthy=2)
         gateway.pods("lacking", pod)
         become("True", "Degraded", "1 of 2 replicas ready: GPUsTaken: no node is free")
-        tells(throttled=1, ready=1, idle=1)
+        wait_for_workers(throttled=1, ready=1, idle=1)
 
 
-def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
+def test_a_webhook_is_delivered_when_the_job_ends(gateway: Gateway) -> None:
     gateway.endpoint("telling")
     api = JobApiClient(gateway, "telling")
     with receiving_webhooks() as receiver, ready_pod(gateway, "telling") as pod:
@@ -298,7 +300,7 @@ def test_a_webhook_is_told_of_the_end(gateway: Gateway) -> None:
         assert (found["id"], found["status"], found["output"]) == (job, "COMPLETED", [ITEM])
 
 
-def test_a_server_from_before_the_lines_does_jobs_too(gateway: Gateway) -> None:
+def test_a_server_without_json_lines_runs_jobs_too(gateway: Gateway) -> None:
     gateway.endpoint("older")
 
     async def answer_whole(exchange: Exchange) -> None:
@@ -311,7 +313,7 @@ def test_a_server_from_before_the_lines_does_jobs_too(gateway: Gateway) -> None:
         assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
 
 
-def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) -> None:
+def test_a_job_stops_when_its_time_to_live_ends(gateway: Gateway) -> None:
     gateway.endpoint("dying")
     api = JobApiClient(gateway, "dying")
     with ready_pod(gateway, "dying") as pod:
@@ -341,7 +343,7 @@ def test_nothing_runs_on_for_a_job_whose_time_to_live_is_over(gateway: Gateway) 
         ("run", None, 405, "POST"),
     ],
 )
-def test_bad_input_gets_runpods_shape_and_starts_nothing(
+def test_invalid_input_gets_runpods_error_format_and_starts_no_pod(
     gateway: Gateway, path: str, content: Any, status: int, said: str
 ) -> None:
     if gateway.kubectl.get("iep", "refusing") is None:
@@ -352,7 +354,7 @@ def test_bad_input_gets_runpods_shape_and_starts_nothing(
     assert (gateway.replicas("refusing"), gateway.held("refusing")) == (0, {})
 
 
-def test_other_methods_are_told_which_there_are(gateway: Gateway) -> None:
+def test_an_unsupported_method_gets_the_list_of_supported_ones(gateway: Gateway) -> None:
     gateway.endpoint("methods")
     expected = {
         ("GET", "run"): (405, "POST"),
@@ -369,7 +371,7 @@ def test_other_methods_are_told_which_there_are(gateway: Gateway) -> None:
         assert (found, headers.get("allow"), bool(body)) == (status, allowed, method != "HEAD"), path
 
 
-def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
+def test_a_job_is_visible_only_to_keys_of_its_endpoint(gateway: Gateway) -> None:
     other = "fb_the-key-of-another-endpoint"
     gateway.endpoint("mine")
     gateway.endpoint("theirs", keys=[other])
@@ -381,7 +383,7 @@ def test_a_job_is_told_only_to_its_endpoints_keys(gateway: Gateway) -> None:
     assert JobApiClient(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
 
 
-def test_too_many_requests_are_told_when_to_come_back(gateway: Gateway) -> None:
+def test_requests_above_the_limit_get_429_with_retry_after(gateway: Gateway) -> None:
     gateway.endpoint("limited")
     api = JobApiClient(gateway, "limited")
     answers = [api.ask("purge-queue", b"") for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The gateway against a real API server, with canned pods: it relays, and leaves in order."""
+"""The gateway against a real API server, with canned pods: relaying and shutdown."""
 
 import asyncio
 import json
@@ -16,7 +16,9 @@ import pytest
 
 from tests.clients.recordings import read_recordings
 from tests.integration import canned_pod
-from tests.integration.asking import (
+from tests.integration.canned_pod import TEXT, CannedPod, Exchange
+from tests.integration.gateway_process import MODEL, Gateway, pod_name, running_gateway
+from tests.integration.openai_calls import (
     AUTHORIZED,
     ask,
     ask_streamed,
@@ -26,12 +28,10 @@ from tests.integration.asking import (
     send,
     wait_until_listed,
 )
-from tests.integration.canned_pod import TEXT, CannedPod, Exchange
-from tests.integration.gateway_process import MODEL, Gateway, pod_name, running_gateway
 from tests.kubectl import wait_for
 
 
-def test_the_answer_passes_untouched(gateway: Gateway) -> None:
+def test_the_response_passes_through_unchanged(gateway: Gateway) -> None:
     """Spelling and order included. The answer's head ends the connection, the request's omits hop-by-hop lines."""
     port = gateway.endpoint("untouched")
     answer = b"HTTP/1.1 418 I am a Teapot\r\nX-b: 2\r\nx-A:1\r\nContent-Length: 3\r\n\r\n\x00\xff\n"
@@ -54,7 +54,7 @@ def test_the_answer_passes_untouched(gateway: Gateway) -> None:
     assert request.head == expected
 
 
-def test_what_claude_code_and_codex_send_reaches_the_pod(gateway: Gateway) -> None:
+def test_requests_of_claude_code_and_codex_reach_the_pod(gateway: Gateway) -> None:
     gateway.endpoint("agents")
     with ready_pod(gateway, "agents") as pod:
         for recording in read_recordings():
@@ -66,7 +66,7 @@ def test_what_claude_code_and_codex_send_reaches_the_pod(gateway: Gateway) -> No
             assert line.endswith(f"{recording.target} HTTP/1.1"), line
 
 
-def test_an_answer_that_comes_before_the_body_is_read_is_not_cut(gateway: Gateway) -> None:
+def test_a_response_sent_before_the_body_is_read_is_not_cut(gateway: Gateway) -> None:
     port = gateway.endpoint("early")
 
     async def answer_early(exchange: Exchange) -> None:
@@ -83,7 +83,7 @@ def test_an_answer_that_comes_before_the_body_is_read_is_not_cut(gateway: Gatewa
             assert expected in got
 
 
-def test_a_client_that_leaves_ends_the_generation(gateway: Gateway) -> None:
+def test_a_client_that_disconnects_ends_the_generation(gateway: Gateway) -> None:
     port = gateway.endpoint("hangs-up")
     cut = threading.Event()
 
@@ -106,7 +106,7 @@ def test_a_client_that_leaves_ends_the_generation(gateway: Gateway) -> None:
         assert cut.wait(2)
 
 
-def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None:
+def test_a_web_socket_starts_the_endpoint_waits_and_relays_both_ways(gateway: Gateway) -> None:
     port = gateway.endpoint("socket")
 
     async def echo(exchange: Exchange) -> None:
@@ -118,7 +118,7 @@ def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, CannedPod() as pod:
         head = AUTHORIZED.replace(b"POST /v1/chat/completions", b"GET /v1/realtime?model=%s" % MODEL.encode())
         connection.sendall(head + upgrade)
-        wait_for(lambda: gateway.replicas("socket") == 1, "it is woken")
+        wait_for(lambda: gateway.replicas("socket") == 1, "the endpoint is started")
         pod.answer = echo
         gateway.pods("socket", pod)
         answer = connection.recv(1000)
@@ -129,8 +129,8 @@ def test_a_web_socket_wakes_waits_and_passes_both_ways(gateway: Gateway) -> None
             assert connection.recv(100) == word.upper()
 
 
-def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
-    """What a pod may send ahead of its client is what fits into sockets and one buffer, not the whole answer."""
+def test_a_slow_client_slows_the_pod_down(gateway: Gateway) -> None:
+    """A pod may send ahead of its client only the bytes that fit into sockets and one buffer."""
     port = gateway.endpoint("slow-client")
     sent = 0
 
@@ -158,7 +158,7 @@ def test_a_slow_client_holds_the_pod_back(gateway: Gateway) -> None:
         assert received > 256 << 20
 
 
-def test_answers_that_nobody_takes_keep_no_more_than_a_share(
+def test_unread_responses_use_at_most_the_share_of_a_namespace(
     gateway: Gateway, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The gateway drops clients that read nothing before they use more memory. Other clients notice nothing."""
@@ -188,13 +188,13 @@ def test_answers_that_nobody_takes_keep_no_more_than_a_share(
         def connected() -> float:
             return second.metric("forebay_gateway_connections")
 
-        wait_for(lambda: kept() > 0 and connected() < 20, "some are kept, and some were let go")
-        assert kept() <= 4 << 20, "what any namespace may have"
+        wait_for(lambda: kept() > 0 and connected() < 20, "some connections are kept and some were closed")
+        assert kept() <= 4 << 20, "the share of any namespace"
         clients.close()
-        wait_for(lambda: kept() == 0, "all are gone")
+        wait_for(lambda: kept() == 0, "all connections are closed")
 
 
-def test_a_pod_that_takes_no_connection_is_passed_over(gateway: Gateway) -> None:
+def test_a_pod_that_refuses_connections_is_skipped(gateway: Gateway) -> None:
     gateway.endpoint("half")
     with CannedPod() as pod:
         with CannedPod() as gone:
@@ -204,7 +204,7 @@ def test_a_pod_that_takes_no_connection_is_passed_over(gateway: Gateway) -> None
 
 
 def ask_worker(gateway: Gateway, name: str, worker: str, **more: Any) -> tuple[int, str, bytes]:
-    """Status, the worker that answered, and the answer to a request that asks for a worker."""
+    """Status, worker and body of the response to a request that selects a worker."""
     head = AUTHORIZED.replace(b" /v1", f" /v2/{name}/openai/v1".encode())
     head += f"X-Runpod-Worker-Id: {worker}\r\n".encode() if worker else b""
     body = json.dumps(chat(**more)).encode()
@@ -215,7 +215,7 @@ def ask_worker(gateway: Gateway, name: str, worker: str, **more: Any) -> tuple[i
     return int(lines[0].split()[1]), named[0] if named else "", answer
 
 
-def test_an_answer_names_its_pod_and_a_request_may_ask_for_it_again(gateway: Gateway) -> None:
+def test_a_response_names_its_pod_and_a_request_can_select_it(gateway: Gateway) -> None:
     gateway.endpoint("pinned")
     gateway.endpoint("neighbour")
     one, two = pod_name("pinned", 0), pod_name("pinned", 1)
@@ -236,18 +236,18 @@ def test_an_answer_names_its_pod_and_a_request_may_ask_for_it_again(gateway: Gat
             assert (status, named, b"affinity_worker_gone" in answer) == (404, "", True), worker
         assert not other.requests, "a pod of another endpoint is never reached"
         gateway.kubectl.run("delete", "endpointslice", "pinned-pod1")
-        wait_for(lambda: ask_worker(gateway, "pinned", two)[1] == one, "another takes over")
+        wait_for(lambda: ask_worker(gateway, "pinned", two)[1] == one, "another pod replaces it")
         assert ask_worker(gateway, "pinned", f"strict {two}")[0] == 404
 
 
-def test_a_request_for_a_pod_that_is_gone_starts_none(gateway: Gateway) -> None:
+def test_a_request_for_a_removed_pod_starts_no_pod(gateway: Gateway) -> None:
     gateway.endpoint("unwoken")
     status, _, answer = ask_worker(gateway, "unwoken", f"strict-resume {pod_name('unwoken')}")
     assert (status, b"affinity_worker_gone" in answer) == (404, True)
     assert (gateway.replicas("unwoken"), gateway.held("unwoken")) == (0, {})
 
 
-def test_a_request_for_one_pod_alone_waits_until_that_is_ready(
+def test_a_request_for_one_pod_waits_until_that_pod_is_ready(
     gateway: Gateway, impatient_gateway: Gateway, pool: ThreadPoolExecutor
 ) -> None:
     gateway.endpoint("patient")
@@ -303,7 +303,10 @@ def test_a_gateway_that_is_killed_loses_only_its_own_connections(
     with running_gateway(gateway.kubectl, gateway.system, log) as second:
         lost = pool.submit(ask, second.client(second.url("killed")))
         kept = pool.submit(ask, gateway.client(gateway.url("killed")))
-        wait_for(lambda: second.held("killed").get("held") == gateway.held("killed").get("held") == 1, "both hold")
+        wait_for(
+            lambda: second.held("killed").get("held") == gateway.held("killed").get("held") == 1,
+            "both gateways have pending requests",
+        )
         second.process.kill()
         with pytest.raises(openai.APIConnectionError):
             lost.result(10)
@@ -313,7 +316,7 @@ def test_a_gateway_that_is_killed_loses_only_its_own_connections(
             assert len(pod.requests) == 1
 
 
-def test_sigterm_lets_streams_finish_and_takes_nothing_new(
+def test_sigterm_lets_streams_finish_and_rejects_new_requests(
     gateway: Gateway, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     log = tmp_path_factory.mktemp("drained") / "log"
@@ -328,9 +331,9 @@ def test_sigterm_lets_streams_finish_and_takes_nothing_new(
     with running_gateway(gateway.kubectl, gateway.system, log) as second, ready_pod(gateway, "drains") as pod:
         pod.answer = until_it_may_end
         streaming = pool.submit(ask_streamed, second.client(second.url("drains")))
-        wait_for(lambda: len(pod.requests) == 1, "it streams")
+        wait_for(lambda: len(pod.requests) == 1, "the stream has started")
         second.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: send(second.ops_port, "GET", "/readyz")[0] == 503, "it drains")
+        wait_for(lambda: send(second.ops_port, "GET", "/readyz")[0] == 503, "the server drains")
         with pytest.raises(openai.InternalServerError, match="shutting down") as raised:
             ask(second.client(second.url("drains")))
         assert raised.value.response.headers["retry-after"] == "1"

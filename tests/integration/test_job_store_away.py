@@ -9,10 +9,10 @@ from pathlib import Path
 from cluster.pins import ROOT
 from cluster.redis import found_server
 from tests.fetch import fetch
-from tests.integration.asking import ask, ready_pod
 from tests.integration.canned_pod import TEXT, Exchange
 from tests.integration.gateway_process import KEY, Gateway, namespaced_gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ask, ready_pod
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
 
@@ -24,8 +24,8 @@ async def run_job(exchange: Exchange) -> None:
     await finish(exchange, ITEM)
 
 
-def tell_ready(gateway: Gateway) -> tuple[int, str]:
-    """What the gateway says at its probe."""
+def probe_ready(gateway: Gateway) -> tuple[int, str]:
+    """The answer of the gateway's readiness probe."""
     return fetch(f"http://127.0.0.1:{gateway.ops_port}/readyz", 5)
 
 
@@ -37,7 +37,7 @@ def begin_job(gateway: Gateway, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 
 
-def test_without_its_store_a_gateway_serves_everything_but_jobs_and_says_so(
+def test_without_its_store_a_gateway_serves_all_except_jobs_and_reports_it(
     control_plane: Kubectl, run_cluster: Callable[..., None], tmp_path: Path
 ) -> None:
     if not found_server():
@@ -47,8 +47,10 @@ def test_without_its_store_a_gateway_serves_everything_but_jobs_and_says_so(
         gateway.endpoint("plain")
         with ready_pod(gateway, "plain") as pod:
             assert ask(gateway.client(gateway.url("plain"))) == TEXT
-            status, text = wait_for(lambda: found if "Valkey" in (found := tell_ready(gateway))[1] else None, "it says")
-            assert status == 200, "all other requests are to come"
+            status, text = wait_for(
+                lambda: found if "Valkey" in (found := probe_ready(gateway))[1] else None, "the gateway reports it"
+            )
+            assert status == 200, "all other requests follow"
             assert text.startswith(
                 "ready, but not for jobs and files: Valkey does not answer: Error 111 connecting to "
             )
@@ -60,5 +62,5 @@ def test_without_its_store_a_gateway_serves_everything_but_jobs_and_says_so(
                 store.start()
                 assert job.stdout.read() == "COMPLETED: Paris.\n"
             assert job.returncode == 0
-            wait_for(lambda: tell_ready(gateway) == (200, "ready\n"), "the store is there")
+            wait_for(lambda: probe_ready(gateway) == (200, "ready\n"), "the store is reachable")
     store.stop()

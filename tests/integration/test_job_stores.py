@@ -1,4 +1,4 @@
-"""What the two stores of jobs promise alike, each asked directly; Valkey is a real server."""
+"""The common behaviour of the two job stores, each called directly; Valkey is a real server."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from forebay_gateway.jobs.store import Delivery, Full, JobStore, Lost
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey_store import ValkeyJobStore
 from tests.integration.stored_jobs import (
+    JOB_STORE_BYTES,
     KEY,
-    MOST,
     OTHER,
     POD,
     WEBHOOK,
@@ -26,7 +26,7 @@ from tests.integration.stored_jobs import (
 )
 
 
-async def test_a_job_goes_its_way(store: JobStore) -> None:
+async def test_a_job_is_queued_claimed_and_finished(store: JobStore) -> None:
     ended: list[str] = []
     store.finished.add(lambda job: ended.append(job.id))
     await submit(store, policy={"executionTimeout": 5000})
@@ -49,7 +49,7 @@ async def test_a_job_goes_its_way(store: JobStore) -> None:
         await store.finish(job, State.FAILED)
 
 
-async def test_a_job_knows_its_pods_name(store: JobStore) -> None:
+async def test_a_job_has_the_name_of_its_pod(store: JobStore) -> None:
     await submit(store)
     named = POD._replace(name="one-6d8f-x2x7p")
     job, _ = await store.claim(KEY, [named], 9)
@@ -63,7 +63,7 @@ async def test_a_job_knows_its_pods_name(store: JobStore) -> None:
     assert again.pod == OTHER
 
 
-async def test_the_pod_with_the_fewest_gets_the_next_and_none_gets_too_many(store: JobStore) -> None:
+async def test_the_pod_with_the_fewest_jobs_gets_the_next_up_to_its_limit(store: JobStore) -> None:
     for number in range(5):
         await submit(store, str(number))
     pods = []
@@ -74,7 +74,7 @@ async def test_the_pod_with_the_fewest_gets_the_next_and_none_gets_too_many(stor
     assert (await store.counts(KEY)).pods == 2
 
 
-async def test_each_item_of_the_output_is_taken_once(store: JobStore) -> None:
+async def test_each_item_of_the_output_is_streamed_once(store: JobStore) -> None:
     await submit(store)
     job = await claim(store)
     await store.add_output(job, [json.dumps("x" * 600) for _ in range(3)])
@@ -90,7 +90,7 @@ async def test_each_item_of_the_output_is_taken_once(store: JobStore) -> None:
     assert await store.take_stream(("home", "two"), "a", 5000) is None
 
 
-async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: JobStore) -> None:
+async def test_a_large_output_is_read_only_when_all_of_it_is_requested(store: JobStore) -> None:
     items = [json.dumps("x" * (UNCOUNTED_BYTES + 10)), '"end"']
     await submit(store)
     job = await claim(store)
@@ -111,8 +111,8 @@ async def test_a_large_output_is_read_only_by_who_asks_for_all_of_it(store: JobS
         assert (whole.output, whole.omitted_bytes) == (items, 0)
 
 
-async def test_a_text_counts_as_what_it_takes_in_memory() -> None:
-    store, text = MemoryJobStore(MOST, share=1.0), json.dumps("x" * (MOST // 3))
+async def test_a_text_counts_as_its_size_in_memory() -> None:
+    store, text = MemoryJobStore(JOB_STORE_BYTES, share=1.0), json.dumps("x" * (JOB_STORE_BYTES // 3))
     await store.submit(KEY, "ascii", read_submission(b'{"input": %s}' % text.encode(), sync=False), "")
     wide = text.replace("xx", "\N{ELEPHANT}x", 1)
     with pytest.raises(Full):
@@ -120,7 +120,7 @@ async def test_a_text_counts_as_what_it_takes_in_memory() -> None:
     await store.forget(KEY)
 
 
-async def test_a_job_whose_pod_is_gone_goes_first_and_its_output_is_forgotten(store: JobStore) -> None:
+async def test_a_job_whose_pod_was_removed_runs_first_with_an_empty_output(store: JobStore) -> None:
     for name in ("first", "second", "third"):
         await submit(store, name)
     first = await claim(store)
@@ -137,7 +137,7 @@ async def test_a_job_whose_pod_is_gone_goes_first_and_its_output_is_forgotten(st
     assert found.output == ["2"]
 
 
-async def test_jobs_of_low_priority_come_last_and_start_nothing(store: JobStore) -> None:
+async def test_low_priority_jobs_run_last_and_start_no_pod(store: JobStore) -> None:
     await submit(store, "low", policy={"lowPriority": True})
     counts = await store.counts(KEY)
     assert (counts.queued, counts.waiting) == (1, 0)
@@ -147,7 +147,7 @@ async def test_jobs_of_low_priority_come_last_and_start_nothing(store: JobStore)
 
 
 @pytest.mark.parametrize("found", State)
-async def test_only_what_failed_can_be_retried(store: JobStore, found: State) -> None:
+async def test_only_failed_jobs_can_be_retried(store: JobStore, found: State) -> None:
     await submit(store)
     if found is State.CANCELLED:
         await store.cancel(KEY, "a")
@@ -166,7 +166,7 @@ async def test_only_what_failed_can_be_retried(store: JobStore, found: State) ->
         assert await state(store) is found
 
 
-async def test_cancelling_ends_a_job_once_wherever_it_is(store: JobStore) -> None:
+async def test_cancelling_ends_a_job_once_in_any_state(store: JobStore) -> None:
     ended: list[str] = []
     stopped: list[str] = []
     store.finished.add(lambda job: ended.append(job.id))
@@ -185,7 +185,7 @@ async def test_cancelling_ends_a_job_once_wherever_it_is(store: JobStore) -> Non
     assert (await store.counts(KEY)).pods == 0
 
 
-async def test_purging_takes_what_is_queued_only(store: JobStore) -> None:
+async def test_purging_removes_only_queued_jobs(store: JobStore) -> None:
     await submit(store, "running")
     await claim(store)
     await submit(store, "queued")
@@ -196,7 +196,7 @@ async def test_purging_takes_what_is_queued_only(store: JobStore) -> None:
     assert await store.claim(KEY, [POD], 9) == (None, 0)
 
 
-async def test_what_jobs_keep_is_bounded_and_given_back(store: JobStore) -> None:
+async def test_the_memory_of_jobs_is_bounded_and_released(store: JobStore) -> None:
     await submit(store, "a", input="x" * 90_000)
     job = await claim(store)
     with pytest.raises(Full):
@@ -212,7 +212,7 @@ async def test_what_jobs_keep_is_bounded_and_given_back(store: JobStore) -> None
         await submit(store, name, input="x" * 46_000)
 
 
-async def test_a_job_is_another_endpoints_business_only(store: JobStore) -> None:
+async def test_a_job_is_invisible_to_other_endpoints(store: JobStore) -> None:
     await submit(store)
     other = ("home", "two")
     assert [await store.find(other, "a"), await store.cancel(other, "a"), await store.retry(other, "a", "")] == [
@@ -225,7 +225,7 @@ async def test_a_job_is_another_endpoints_business_only(store: JobStore) -> None
     assert (await store.counts(KEY)).queued == 0
 
 
-async def test_word_of_the_end_reaches_who_waits(store: JobStore) -> None:
+async def test_a_waiting_client_learns_that_the_job_ended(store: JobStore) -> None:
     await submit(store)
     with store.changes("a") as changed:
         await store.finish(await claim(store), State.COMPLETED)
@@ -268,7 +268,7 @@ async def test_each_end_of_a_job_with_a_webhook_is_delivered_once(store: JobStor
         "completed": State.COMPLETED, "cancelled": State.CANCELLED, "purged": State.CANCELLED,
     }  # fmt: skip
     assert (by_id["completed"].output, by_id["completed"].submission.webhook) == (['"x"'], WEBHOOK["webhook"])
-    assert await state(store, "purged") is None, "only its webhook still has it"
+    assert await state(store, "purged") is None, "only its webhook still keeps it"
     for delivery in found:
         await store.end_delivery(delivery)
     assert await store.claim_delivery(KEY) == (None, 0)
@@ -294,7 +294,7 @@ async def test_a_webhook_that_was_not_delivered_is_due_again(store: JobStore) ->
     await store.end_delivery(delivery)
 
 
-async def test_a_result_is_kept_for_its_webhook_but_told_to_nobody_else(store: JobStore) -> None:
+async def test_an_expired_result_is_kept_for_its_webhook_only(store: JobStore) -> None:
     output = json.dumps("x" * (UNCOUNTED_BYTES + 10))
     await submit(store, **WEBHOOK)
     await store.finish(await claim(store), State.COMPLETED, items=[output])
@@ -314,7 +314,7 @@ async def test_a_result_is_kept_for_its_webhook_but_told_to_nobody_else(store: J
     await submit(store, "b", input="x" * 80_000)
 
 
-async def test_the_webhook_of_an_end_that_is_undone_is_not_delivered(store: JobStore) -> None:
+async def test_the_webhook_of_a_retried_job_is_not_delivered(store: JobStore) -> None:
     await submit(store, **WEBHOOK)
     await store.finish(await claim(store), State.FAILED, "why")
     delivery = await claim_delivery(store)
@@ -329,7 +329,7 @@ async def test_the_webhook_of_an_end_that_is_undone_is_not_delivered(store: JobS
     await store.end_delivery(again)
 
 
-async def test_a_job_whose_time_to_live_is_over_is_told_to_its_webhook(store: JobStore) -> None:
+async def test_a_job_whose_time_to_live_ended_is_sent_to_its_webhook(store: JobStore) -> None:
     await submit(store, policy={"ttl": 10_000}, **WEBHOOK)
     job = await claim(store)
     if isinstance(store, MemoryJobStore):

@@ -23,9 +23,9 @@ from aiohttp import web
 from forebay_gateway.event_waiting import wait_for_event
 from forebay_gateway.jobs.scripts import connect_valkey
 from tests.endpoints import endpoint
-from tests.integration.asking import send
 from tests.integration.canned_pod import CannedPod, Exchange
 from tests.integration.gateway_process import Gateway, running_gateway
+from tests.integration.openai_calls import send
 from tests.integration.operator_process import give_access, running_operator
 from tests.integration.valkey_process import ValkeyServer
 from tests.kubectl import Kubectl, wait_for
@@ -34,7 +34,7 @@ from tests.waiting import until
 NAME = "chaos"
 CLIENTS = 16
 PODS = 3
-AT_ONCE = 8
+POD_CONCURRENCY = 8
 KILLS = ("gateway", "gateway by SIGTERM", "pod", "pod", "operator", "valkey")
 WEBHOOK_SECONDS = 60.0
 """For the last webhooks: a lease, and two tries 10 s apart where one's answer was lost."""
@@ -159,7 +159,7 @@ class Scene:
         self.kubectl.run("delete", "iep,endpointslice", "--all", "--wait=false")
 
     async def ask(self, session: aiohttp.ClientSession, path: str, content: Any = None) -> Any:
-        """The answer of a gateway that lives; None where it gave none."""
+        """The response of a live gateway; None without one."""
         standing = list(self.gateways.values())
         if not standing:
             await asyncio.sleep(0.1)
@@ -197,7 +197,7 @@ async def submit_all(scene: Scene, session: aiohttp.ClientSession, count: int) -
 
 
 async def read_all(scene: Scene, session: aiohttp.ClientSession, jobs: dict[str, int]) -> dict[str, Any]:
-    """Ask for each job until it is over; what /status said then."""
+    """Poll each job until it ends; returns its last /status."""
     left, told = list(jobs), {}
 
     async def read() -> None:
@@ -257,7 +257,7 @@ async def check(scene: Scene, count: int) -> None:
             assert told[job]["error"] == "so it is"
         else:
             assert told[job]["output"] == [number, "middle", "end"]
-    assert int(done["completed"]) + int(done["failed"]) == len(kept), "each ended once"
+    assert int(done["completed"]) + int(done["failed"]) == len(kept), "each job ended once"
     assert left == {"queued": {}, "waiting": {}, "running": {}}
     assert scene.killed.keys() == set(KILLS)
 
@@ -274,12 +274,12 @@ def set_up(scene: Scene) -> None:
         scene.start_pod(number)
     for number in range(2):
         scene.start_gateway(number)
-    scene.kubectl.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(AT_ONCE)}]))
-    secret = wait_for(lambda: scene.kubectl.get("secret", f"{NAME}-api-key"), "the key is made")
+    scene.kubectl.apply(endpoint(NAME, env=[{"name": "MAX_CONCURRENCY", "value": str(POD_CONCURRENCY)}]))
+    secret = wait_for(lambda: scene.kubectl.get("secret", f"{NAME}-api-key"), "the key exists")
     scene.key = base64.b64decode(secret["data"]["api-key"]).decode()
-    wait_for(lambda: scene.kubectl.get("service", NAME), "the operator has made the Service that lists the pods")
+    wait_for(lambda: scene.kubectl.get("service", NAME), "the operator has created the Service that lists the pods")
     for gateway, _ in scene.gateways.values():
-        wait_for(lambda one=gateway: knows(one, scene.key), "the gateway knows the endpoint")  # type: ignore[misc]
+        wait_for(lambda one=gateway: knows(one, scene.key), "the gateway has the endpoint in its directory")  # type: ignore[misc]
     gateway.pods(NAME, *scene.pods)
 
 
@@ -304,7 +304,7 @@ def scene(control_plane: Kubectl, run_cluster: Callable[..., None], tmp_path: Pa
 @pytest.mark.parametrize(
     "count", [pytest.param(500, id="500"), pytest.param(10_000, id="10000", marks=pytest.mark.soak)]
 )
-async def test_no_job_is_lost_or_ends_twice_whoever_is_killed(scene: Scene, count: int) -> None:
+async def test_no_job_is_lost_or_ends_twice_when_processes_are_killed(scene: Scene, count: int) -> None:
     random.seed(seed := random.randrange(1 << 32))
     print(f"\nseed {seed}")
     await check(scene, count)

@@ -20,7 +20,7 @@ OTHER = ("home", "two")
 
 @pytest.fixture(params=["memory", "valkey"])
 async def rates(request: pytest.FixtureRequest, valkey: ValkeyServer) -> AsyncIterator[list[RateLimits]]:
-    """Of two gateways; in memory of one, twice."""
+    """The limits of two gateways; in memory, one gateway twice."""
     if request.param == "memory":
         yield [MemoryRateLimits()] * 2
         return
@@ -36,7 +36,7 @@ async def ask(rates: RateLimits, operation: str, pods: int = 0, key: tuple[str, 
         return later
 
 
-async def test_all_gateways_together_allow_so_many_in_a_window(rates: list[RateLimits]) -> None:
+async def test_all_gateways_share_one_limit_per_window(rates: list[RateLimits]) -> None:
     one, two = rates
     assert [await ask(each, "purge-queue") for each in (one, two)] == [0, 0]
     for each in rates:
@@ -47,7 +47,7 @@ async def test_all_gateways_together_allow_so_many_in_a_window(rates: list[RateL
     assert [later > 1 for later in answers] == [False] * 100 + [True] * 10
 
 
-async def test_all_gateways_together_answer_so_many_at_once(rates: list[RateLimits]) -> None:
+async def test_all_gateways_share_one_limit_of_concurrent_requests(rates: list[RateLimits]) -> None:
     async with AsyncExitStack() as stack:
         for number in range(20):
             assert await stack.enter_async_context(rates[number % 2].admit(KEY, "cancel", 0)) == 0
@@ -61,7 +61,7 @@ async def test_all_gateways_together_answer_so_many_at_once(rates: list[RateLimi
     await becomes(fits)
 
 
-async def test_slots_of_a_gateway_that_died_are_free_after_their_lease(
+async def test_slots_of_a_dead_gateway_are_free_after_their_lease(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(valkey_rate_limits, "SLOTS_LEASE", 0.6)
@@ -95,20 +95,20 @@ async def test_slots_of_a_gateway_that_died_are_free_after_their_lease(
             await becomes(known_again)
         assert max(leases) - min(leases) > 600, "longer than the lease"
 
-        async def none_is_held() -> bool:
+        async def is_empty() -> bool:
             return not await client.exists(name)
 
-        await becomes(none_is_held)
+        await becomes(is_empty)
     await client.aclose()
 
 
 async def lease_of(client: valkey_client.Redis, name: str) -> int:
-    """Until when the only gateway that holds slots has them, in ms."""
+    """The end of the lease of the only gateway with slots, in ms."""
     (held,) = await client.hvals(name)
     return int(str(held).split()[1])
 
 
-async def test_most_requests_of_a_large_limit_cost_no_call(valkey: ValkeyServer) -> None:
+async def test_most_requests_under_a_large_limit_need_no_call_to_valkey(valkey: ValkeyServer) -> None:
     client = connect_valkey(valkey.url)
     async with ValkeyRateLimits(client) as one, ValkeyRateLimits(client) as two:
         answers = [await ask((one, two)[number % 2], "run") for number in range(200)]
@@ -120,7 +120,7 @@ async def test_most_requests_of_a_large_limit_cost_no_call(valkey: ValkeyServer)
     await client.aclose()
 
 
-async def test_a_client_that_leaves_takes_no_slot(rates: list[RateLimits]) -> None:
+async def test_a_client_that_disconnects_uses_no_slot(rates: list[RateLimits]) -> None:
     for _ in range(30):
         leaving = asyncio.create_task(ask(rates[0], "cancel"))
         await asyncio.sleep(0)
@@ -134,7 +134,7 @@ async def test_a_client_that_leaves_takes_no_slot(rates: list[RateLimits]) -> No
     await becomes(fits)
 
 
-async def test_where_valkey_is_away_requests_wait_together_and_are_then_refused(
+async def test_requests_wait_for_valkey_together_and_are_rejected_on_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scripts, "SCRIPT_RETRY_TIMEOUT", 0.3)

@@ -1,8 +1,8 @@
 """The operator, as a process, against a real API server.
 
-It creates the desired objects, repairs them, and reports what it sees.
+It creates the desired objects, repairs them, and reports their state.
 
-There are no nodes here, so a kubelet is played by writing the status of pods and Deployments where a test needs one.
+No nodes exist here, so tests simulate a kubelet by writing the status of pods and Deployments.
 """
 
 import base64
@@ -30,8 +30,8 @@ def ready_is(kubectl: Kubectl, status: str) -> Callable[[], bool]:
 class TestChildren:
     def test_an_endpoint_gets_a_deployment_a_service_and_a_key(self, kubectl: Kubectl) -> None:
         deployment = start(kubectl)
-        service = wait_for(exists(kubectl, "service", "one"), "the Service is made")
-        secret = wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret is made")
+        service = wait_for(exists(kubectl, "service", "one"), "the Service exists")
+        secret = wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret exists")
         pod = deployment["spec"]["template"]["spec"]
         assert pod["containers"][0]["image"] == "gpu-server:1"
         assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
@@ -64,24 +64,24 @@ class TestChildren:
 
         wait_for(changed, "the change is carried out")
 
-    def test_what_is_taken_out_of_the_endpoint_leaves_its_children(self, kubectl: Kubectl) -> None:
+    def test_fields_removed_from_the_endpoint_are_removed_from_its_children(self, kubectl: Kubectl) -> None:
         deployment = start(kubectl, env=[{"name": "MAX_MODEL_LEN", "value": "64"}])
         assert "MAX_MODEL_LEN" in str(deployment)
         kubectl.patch("iep", "one", {"spec": {"env": None}})
-        wait_for(lambda: "MAX_MODEL_LEN" not in str(kubectl.get("deployment", "one")), "the variable is gone")
+        wait_for(lambda: "MAX_MODEL_LEN" not in str(kubectl.get("deployment", "one")), "the variable is removed")
 
     def test_kubectl_scale_changes_the_deployment(self, kubectl: Kubectl) -> None:
         start(kubectl)
         kubectl.run("scale", "iep/one", "--replicas=2")
-        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods")
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "two pods exist")
 
     def test_deleting_the_endpoint_removes_every_child(self, kubectl: Kubectl) -> None:
         start(kubectl)
-        wait_for(exists(kubectl, "service", "one"), "the Service is made")
+        wait_for(exists(kubectl, "service", "one"), "the Service exists")
         kubectl.delete("iep", "one")
         wait_for_no_children(kubectl, "one")
 
-    def test_an_endpoint_made_anew_gets_children_of_its_own(self, kubectl: Kubectl) -> None:
+    def test_a_recreated_endpoint_gets_its_own_children(self, kubectl: Kubectl) -> None:
         first = start(kubectl)
         kubectl.delete("iep", "one")
         second = kubectl.apply(endpoint())
@@ -96,7 +96,7 @@ class TestChildren:
 
     def test_the_network_policy_follows_the_endpoint(self, kubectl: Kubectl) -> None:
         start(kubectl)
-        wait_for(exists(kubectl, "networkpolicy", "one"), "the policy is made")
+        wait_for(exists(kubectl, "networkpolicy", "one"), "the policy exists")
         kubectl.patch("iep", "one", {"spec": {"networkPolicy": {"ports": [9090]}}})
 
         def ports() -> list[int]:
@@ -105,17 +105,17 @@ class TestChildren:
 
         wait_for(lambda: ports() == [8000, 9090], "the port is open")
         kubectl.patch("iep", "one", {"spec": {"networkPolicy": {"create": False}}})
-        wait_for(lambda: kubectl.get("networkpolicy", "one") is None, "the policy is gone")
+        wait_for(lambda: kubectl.get("networkpolicy", "one") is None, "the policy is deleted")
 
 
 @pytest.mark.usefixtures("operator")
 class TestDrift:
     @pytest.mark.parametrize(("kind", "name"), CHILDREN[:2])
-    def test_a_deleted_child_comes_back(self, kubectl: Kubectl, kind: str, name: str) -> None:
+    def test_a_deleted_child_is_restored(self, kubectl: Kubectl, kind: str, name: str) -> None:
         start(kubectl)
-        before = wait_for(exists(kubectl, kind, name), f"the {kind} is made")
+        before = wait_for(exists(kubectl, kind, name), f"the {kind} exists")
         kubectl.delete(kind, name)
-        after = wait_for(exists(kubectl, kind, name), f"the {kind} comes back")
+        after = wait_for(exists(kubectl, kind, name), f"the {kind} is restored")
         assert after["metadata"]["uid"] != before["metadata"]["uid"]
 
     @pytest.mark.parametrize(
@@ -149,21 +149,21 @@ class TestDrift:
             "grace",
         ],
     )
-    def test_an_edited_child_is_mended(self, kubectl: Kubectl, kind: str, patch: Manifest) -> None:
+    def test_an_edited_child_is_repaired(self, kubectl: Kubectl, kind: str, patch: Manifest) -> None:
         start(kubectl)
-        before = wait_for(exists(kubectl, kind, "one"), f"the {kind} is made")
+        before = wait_for(exists(kubectl, kind, "one"), f"the {kind} exists")
         kubectl.patch(kind, "one", patch)
 
-        def mended() -> bool:
+        def is_repaired() -> bool:
             found = kubectl.get(kind, "one")
             assert found
             return bool(found["spec"] == before["spec"] and found["metadata"]["labels"] == before["metadata"]["labels"])
 
-        wait_for(mended, f"the {kind} is mended")
+        wait_for(is_repaired, f"the {kind} is repaired")
 
-    def test_what_others_add_stays(self, kubectl: Kubectl) -> None:
+    def test_fields_added_by_others_stay(self, kubectl: Kubectl) -> None:
         start(kubectl, cache={"size": "1Gi"})
-        wait_for(exists(kubectl, "pdb", "one"), "all is made")
+        wait_for(exists(kubectl, "pdb", "one"), "all children exist")
         children = ["deployment/one", "service/one", "secret/one-api-key", "pvc/one-cache", "pdb/one"]
         for child in children:
             kubectl.run("label", child, "team=blue")
@@ -186,30 +186,30 @@ class TestDrift:
             metadata = (kubectl.get(*child.split("/")) or {})["metadata"]
             assert (metadata["labels"]["team"], metadata["annotations"]["note"]) == ("blue", "mine")
 
-    def test_a_key_is_never_changed_and_a_deleted_one_is_made_anew(self, kubectl: Kubectl) -> None:
+    def test_a_key_never_changes_and_is_created_again_after_deletion(self, kubectl: Kubectl) -> None:
         start(kubectl)
         kubectl.patch("secret", "one-api-key", {"stringData": {"api-key": "a key of the user's own"}})
         kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
-        wait_for(lambda: len(kubectl.list("pods")) == 2, "there are two pods")
+        wait_for(lambda: len(kubectl.list("pods")) == 2, "two pods exist")
         secret = kubectl.get("secret", "one-api-key")
         assert secret
         assert base64.b64decode(secret["data"]["api-key"]) == b"a key of the user's own"
         kubectl.delete("secret", "one-api-key")
-        wait_for(exists(kubectl, "secret", "one-api-key"), "the Secret is made anew by the next round", timeout=30)
-        wait_for(lambda: "KeyReplaced" in events(kubectl), "an event tells of it")
+        wait_for(exists(kubectl, "secret", "one-api-key"), "the next resync creates the Secret again", timeout=30)
+        wait_for(lambda: "KeyReplaced" in events(kubectl), "an event reports it")
 
-    def test_an_object_of_somebody_else_is_left_alone_and_named(self, kubectl: Kubectl) -> None:
+    def test_an_object_of_another_owner_is_not_changed_and_is_named(self, kubectl: Kubectl) -> None:
         foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "one"}, "spec": {"ports": [{"port": 1}]}}
         before = kubectl.apply(foreign)
         kubectl.apply(endpoint())
-        found = wait_for(reason_is(kubectl, "NotOwned"), "the endpoint says so")
+        found = wait_for(reason_is(kubectl, "NotOwned"), "the status of the endpoint shows it")
         assert condition(found, "Stalled")["status"] == "True"
         assert "Service one already exists" in condition(found, "Ready")["message"]
         after = kubectl.get("service", "one")
         assert after is not None
         assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
         kubectl.delete("service", "one")
-        wait_for(exists(kubectl, "deployment", "one"), "the endpoint goes on by itself", timeout=70)
+        wait_for(exists(kubectl, "deployment", "one"), "the endpoint recovers automatically", timeout=70)
 
 
 @pytest.mark.usefixtures("operator")
@@ -234,30 +234,30 @@ class TestStatus:
         assert header == ["NAME", "MODEL", "STATUS", "READY", "URL", "QUEUED", "RUNNING", "AGE"]
         assert row[:-1] == ["one", "org/model", "Ready", "1/1", found["status"]["url"]]
 
-    def test_an_endpoint_that_comes_and_goes_counts_its_events(self, kubectl: Kubectl) -> None:
+    def test_repeated_events_of_an_endpoint_increase_one_count(self, kubectl: Kubectl) -> None:
         start(kubectl)
         pod = newest_pod(kubectl)
         for ready in ("True", "False", "True"):
             play_kubelet(kubectl, pod, {"conditions": [{"type": "Ready", "status": ready}]})
-            wait_for(ready_is(kubectl, ready), "the endpoint follows")
+            wait_for(ready_is(kubectl, ready), "the status of the endpoint follows")
         wait_for(lambda: events(kubectl).get("Ready", {}).get("count") == 2, "the second time is counted")
         assert len([each for each in kubectl.list("events") if each["reason"] == "Ready"]) == 1
         shown = kubectl.run("describe", "iep", "one")
         assert "(x2 over" in shown
         assert "1 of 1 replicas ready" in shown
 
-    def test_an_unschedulable_pod_speaks_in_the_schedulers_words(self, kubectl: Kubectl) -> None:
+    def test_an_unschedulable_pod_shows_the_schedulers_message(self, kubectl: Kubectl) -> None:
         start(kubectl)
         words = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
         scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
         play_kubelet(kubectl, newest_pod(kubectl), {"conditions": [scheduled]})
-        found = wait_for(reason_is(kubectl, "NoSuchGPU"), "the endpoint says so")
+        found = wait_for(reason_is(kubectl, "NoSuchGPU"), "the status of the endpoint shows it")
         message = condition(found, "Ready")["message"]
         assert "no node has 1 nvidia.com/gpu; the nodes have no GPUs at all" in message
         assert words.rstrip(".") in message
         assert condition(found, "Stalled")["status"] == "False"
 
-    def test_a_pod_whose_volume_does_not_come_speaks_in_the_words_of_its_events(self, kubectl: Kubectl) -> None:
+    def test_a_pod_with_a_missing_volume_shows_its_event_message(self, kubectl: Kubectl) -> None:
         start(kubectl)
         pod = newest_pod(kubectl)
         found = kubectl.get("pod", pod)
@@ -281,37 +281,37 @@ class TestStatus:
         kubectl.run("create", "-f", "-", stdin=json.dumps(event))
         scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
         play_kubelet(kubectl, pod, {"phase": "Pending", "conditions": [scheduled]})
-        told = wait_for(reason_is(kubectl, "SecretMissing"), "the endpoint says so")
+        told = wait_for(reason_is(kubectl, "SecretMissing"), "the status of the endpoint shows it")
         assert words in condition(told, "Ready")["message"]
         prepared = {"type": "PodReadyToStartContainers", "status": "True"}
         play_kubelet(kubectl, pod, {"conditions": [scheduled, prepared]})
-        wait_for(reason_is(kubectl, "PullingImage"), "what events say counts no longer")
+        wait_for(reason_is(kubectl, "PullingImage"), "the events no longer count")
 
-    def test_a_quota_speaks_in_its_own_words(self, kubectl: Kubectl) -> None:
+    def test_a_quota_error_shows_the_message_of_the_api_server(self, kubectl: Kubectl) -> None:
         kubectl.run("create", "quota", "none", "--hard=pods=0")
         start(kubectl)
-        found = wait_for(reason_is(kubectl, "QuotaExceeded"), "the endpoint says so")
+        found = wait_for(reason_is(kubectl, "QuotaExceeded"), "the status of the endpoint shows it")
         assert "exceeded quota" in condition(found, "Ready")["message"]
 
-    def test_a_misspelt_variable_is_reported_and_does_not_stop_the_endpoint(self, kubectl: Kubectl) -> None:
+    def test_a_misspelled_variable_is_reported_and_does_not_stop_the_endpoint(self, kubectl: Kubectl) -> None:
         start(kubectl, env=[{"name": "MAX_MODEL_LEM", "value": "64"}])
-        found = wait_for(reason_is(kubectl, "Scheduling"), "the endpoint goes on")
+        found = wait_for(reason_is(kubectl, "Scheduling"), "the endpoint recovers")
         warning = condition(found, "EnvRecognized")
         assert warning["status"] == "False"
         assert "did you mean MAX_MODEL_LEN?" in warning["message"]
 
-    def test_a_missing_key_secret_is_named_until_it_is_there(self, kubectl: Kubectl) -> None:
+    def test_a_missing_key_secret_is_named_until_it_exists(self, kubectl: Kubectl) -> None:
         kubectl.apply(endpoint(auth={"secretName": "mine"}))
-        found = wait_for(reason_is(kubectl, "SecretMissing"), "the endpoint says so")
+        found = wait_for(reason_is(kubectl, "SecretMissing"), "the status of the endpoint shows it")
         assert "the Secret mine" in condition(found, "Ready")["message"]
         kubectl.run("create", "secret", "generic", "mine", "--from-literal=a=0123456789abcdef")
-        wait_for(reason_is(kubectl, "Scheduling"), "the endpoint goes on by itself", timeout=70)
+        wait_for(reason_is(kubectl, "Scheduling"), "the endpoint recovers automatically", timeout=70)
         assert kubectl.get("secret", "one-api-key") is None
 
-    def test_zero_replicas_are_called_so(self, kubectl: Kubectl) -> None:
+    def test_zero_replicas_are_reported_as_such(self, kubectl: Kubectl) -> None:
         start(kubectl, replicas=0)
-        found = wait_for(reason_is(kubectl, "ScaledToZero"), "the endpoint says so")
+        found = wait_for(reason_is(kubectl, "ScaledToZero"), "the status of the endpoint shows it")
         assert condition(found, "Ready")["status"] == "True", (
-            "what waits for an endpoint that is off would wait for ever"
+            "tools that wait for a suspended endpoint would never finish"
         )
         assert condition(found, "ModelLoaded")["status"] == "False"

@@ -1,5 +1,5 @@
-"""Who writes `spec.replicas`: the user, an autoscaler, and, while it is absent, the operator. The tests do what GitOps
-tools do: they apply a manifest again and again, by either kind of apply, and ask what an apply would change."""
+"""Writers of `spec.replicas`: the user, an autoscaler, and, while it is absent, the operator. The tests act like GitOps
+tools: they apply a manifest again and again, by either kind of apply, and diff it."""
 
 import json
 from collections.abc import Callable
@@ -27,14 +27,14 @@ def replicas_are(kubectl: Kubectl, number: int) -> Callable[[], bool]:
 
 def fill_in(kubectl: Kubectl, number: int) -> Manifest:
     """Wait until the number is there, and the operator has done all that follows from it. Returns the endpoint."""
-    wait_for(replicas_are(kubectl, number), f"there are {number} replicas")
+    wait_for(replicas_are(kubectl, number), f"the endpoint has {number} replicas")
 
     def is_observed() -> Manifest | None:
         found = kubectl.get("iep", "one") or {}
         assert found["spec"]["replicas"] == number
         return found if found["status"]["observedGeneration"] == found["metadata"]["generation"] else None
 
-    return wait_for(is_observed, "the operator has seen it")
+    return wait_for(is_observed, "the operator has read it")
 
 
 def scale(kubectl: Kubectl, number: int) -> None:
@@ -44,7 +44,7 @@ def scale(kubectl: Kubectl, number: int) -> None:
     def is_remembered() -> bool:
         return bool((kubectl.get("iep", "one") or {})["status"].get("desiredReplicas") == number)
 
-    wait_for(is_remembered, "the status remembers the number")
+    wait_for(is_remembered, "the status has the number")
 
 
 def apply(kubectl: Kubectl, how: str, **spec: Any) -> None:
@@ -52,7 +52,7 @@ def apply(kubectl: Kubectl, how: str, **spec: Any) -> None:
 
 
 def shows_no_diff(kubectl: Kubectl, how: str, **spec: Any) -> bool:
-    """Whether `kubectl diff`, which ends with an error where there is a difference, finds nothing to change."""
+    """Whether `kubectl diff`, which fails on a difference, finds no change."""
     try:
         return kubectl.run("diff", "-f", "-", *OPTIONS[how], stdin=json.dumps(endpoint(**spec))) == ""
     except Refused:
@@ -60,7 +60,7 @@ def shows_no_diff(kubectl: Kubectl, how: str, **spec: Any) -> bool:
 
 
 @pytest.mark.parametrize(("how", "suspend"), [("client-side", True), ("server-side", False)])
-def test_a_manifest_without_replicas_never_moves_them(kubectl: Kubectl, how: str, suspend: bool) -> None:
+def test_a_manifest_without_replicas_never_changes_the_number(kubectl: Kubectl, how: str, suspend: bool) -> None:
     spec = {"scaling": SCALING, "suspend": suspend}
     apply(kubectl, how, **spec)
     fill_in(kubectl, 1)
@@ -72,15 +72,15 @@ def test_a_manifest_without_replicas_never_moves_them(kubectl: Kubectl, how: str
 
 
 @pytest.mark.parametrize("how", APPLIES)
-def test_replicas_that_are_taken_out_of_the_manifest_stay_as_they_were(kubectl: Kubectl, how: str) -> None:
+def test_replicas_removed_from_the_manifest_stay_unchanged(kubectl: Kubectl, how: str) -> None:
     apply(kubectl, how, replicas=2)
-    wait_for(exists(kubectl, "deployment", "one"), "the Deployment is made")
+    wait_for(exists(kubectl, "deployment", "one"), "the Deployment exists")
     apply(kubectl, how, replicas=2, scaling=SCALING)
     scale(kubectl, 4)
-    deployment = wait_for(lambda: at_generation(kubectl, 4), "the Deployment has four")
+    deployment = wait_for(lambda: at_generation(kubectl, 4), "the Deployment has four replicas")
     apply(kubectl, how, scaling=SCALING)
     fill_in(kubectl, 4)
-    assert at_generation(kubectl, 4) == deployment, "it was not scaled in between"
+    assert at_generation(kubectl, 4) == deployment, "it was not scaled between the two applies"
     assert shows_no_diff(kubectl, how, scaling=SCALING)
 
 
@@ -91,9 +91,9 @@ def at_generation(kubectl: Kubectl, replicas: int) -> int | None:
 
 
 @pytest.mark.parametrize("number", [0, 3])
-def test_a_user_who_removes_the_number_keeps_it(kubectl: Kubectl, number: int) -> None:
+def test_removing_the_number_of_replicas_does_not_change_it(kubectl: Kubectl, number: int) -> None:
     start(kubectl, replicas=number)
-    wait_for(lambda: "desiredReplicas" in (kubectl.get("iep", "one") or {})["status"], "the status remembers it")
+    wait_for(lambda: "desiredReplicas" in (kubectl.get("iep", "one") or {})["status"], "the status has the number")
     kubectl.run("patch", "iep", "one", "--type=json", '--patch=[{"op": "remove", "path": "/spec/replicas"}]')
     fill_in(kubectl, number)
 
@@ -106,7 +106,7 @@ def test_a_replaced_manifest_keeps_the_number(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.parametrize("how", [*APPLIES, "server-side without force"])
-def test_a_number_that_comes_later_is_the_users(kubectl: Kubectl, how: str) -> None:
+def test_a_number_of_replicas_set_later_belongs_to_the_user(kubectl: Kubectl, how: str) -> None:
     apply(kubectl, how)
     fill_in(kubectl, 1)
     apply(kubectl, how, replicas=3)
@@ -114,10 +114,10 @@ def test_a_number_that_comes_later_is_the_users(kubectl: Kubectl, how: str) -> N
     assert shows_no_diff(kubectl, how, replicas=3)
 
 
-def test_an_invalid_endpoint_has_a_number_too(kubectl: Kubectl) -> None:
-    """So that an autoscaler finds it, and it is there once the endpoint is corrected."""
+def test_an_invalid_endpoint_gets_a_number_of_replicas_too(kubectl: Kubectl) -> None:
+    """An autoscaler needs it, and the endpoint needs it once it is corrected."""
     kubectl.apply(endpoint(adapters=[{"name": "one", "source": "org/a"}], model="pvc://claim/m"))
-    wait_for(reason_is(kubectl, "InvalidSpec"), "the endpoint says so")
+    wait_for(reason_is(kubectl, "InvalidSpec"), "the status of the endpoint shows it")
     assert replicas_are(kubectl, 1)()
     scale(kubectl, 2)
     kubectl.patch("iep", "one", {"spec": {"replicas": None}})
@@ -125,7 +125,7 @@ def test_an_invalid_endpoint_has_a_number_too(kubectl: Kubectl) -> None:
 
 
 def test_an_autoscaler_works_on_an_endpoint_that_never_had_replicas(kubectl: Kubectl, operator: Path) -> None:
-    """Kubernetes' own controller; without metrics it keeps to its bounds."""
+    """Kubernetes' own controller; without metrics it only enforces its bounds."""
     target = {"apiVersion": "forebay.dev/v1alpha1", "kind": "InferenceEndpoint", "name": "one"}
     metric = {
         "type": "Resource",

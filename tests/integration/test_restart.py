@@ -10,7 +10,7 @@ from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl, wait_for
 
 
-def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(
+def test_sigterm_ends_the_operator_and_its_successor_writes_nothing(
     kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -18,7 +18,7 @@ def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(
         start(kubectl, resources={"requests": {"cpu": "0.5", "memory": "1024Mi"}})
         wait_for(
             lambda: (kubectl.get("deployment", "one") or {})["status"].get("updatedReplicas") == 1,
-            "the Deployment's own controller is done with it",
+            "the Deployment's own controller has finished",
         )
         wait_for(reason_is(kubectl, "Scheduling"), "the endpoint waits for a node")
         process.send_signal(signal.SIGTERM)
@@ -27,13 +27,13 @@ def test_sigterm_ends_the_operator_and_a_new_one_writes_nothing(
     log.write_text("")
     with running_operator(operators_kubectl, log):
         kubectl.apply(endpoint("other"))
-        wait_for(reason_is(kubectl, "Scheduling", "other"), "the new operator works")
+        wait_for(reason_is(kubectl, "Scheduling", "other"), "the new operator reconciles")
         after = {kind: kubectl.get(kind, name) for kind, name in [*CHILDREN, ("iep", "one")]}
     assert after == before
     assert f"{kubectl.namespace}/one\n" not in log.read_text()
 
 
-def test_without_the_crd_the_operator_ends_with_a_sentence(tmp_path: Path) -> None:
+def test_without_the_crd_the_operator_exits_with_a_message(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with start_control_plane(host_tools(), tmp_path, crd=None) as bare, running_operator(bare.kubectl, log) as process:
         assert process.wait(timeout=30) == 1

@@ -1,5 +1,5 @@
-"""The operator's rights are those that it uses: what the API servers of all integration tests logged is compared with
-the chart, in a stage of its own after them."""
+"""The operator has exactly the permissions that it uses: a later stage compares the logs of all
+integration tests' API servers with the chart."""
 
 import os
 import subprocess
@@ -32,17 +32,15 @@ def granted(helm: Path) -> set[Right]:
 
 
 @pytest.mark.rights
-def test_the_operator_has_the_rights_that_it_uses_and_no_others() -> None:
+def test_the_operator_has_exactly_the_permissions_that_it_uses() -> None:
     folder = os.environ.get(KEPT_LOGS)
     assert folder, "run it by `make integration`: it reads what the API servers of all integration tests logged"
     requests = [each for log in sorted(Path(folder).glob("*.audit")) for each in read_log(log, "")]
-    assert any((each.resource, each.verb) == ("deployments", "create") for each in requests), "no operator has worked"
+    assert any((each.resource, each.verb) == ("deployments", "create") for each in requests), "no operator has run"
     rights = granted(host_tools() / "helm")
     answered = {(each.group, each.resource, each.verb, each.namespace) for each in requests if each.code != 403}
     refused = {(each.group, each.resource, each.verb, each.namespace) for each in requests if each.code == 403}
-    assert refused - answered == set(), (
-        "an API server that has just started knows no rights for a moment; after it it does"
-    )
+    assert refused - answered == set(), "a new API server has no permissions for a moment, and has them later"
     used = {(each.group, each.resource, each.verb) for each in requests}
     assert rights - used == set(), "granted and never used"
     assert used - rights == set()

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.asking import ready_pod
 from tests.integration.canned_pod import TEXT, Exchange, complete, reply
 from tests.integration.gateway_process import KEY, MODEL, Gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ready_pod
 
 ITEM = {"choices": [{"tokens": ["Hi"]}], "usage": {"input": 1, "output": 1}}
 
@@ -103,7 +103,7 @@ def run(line: str, gateway: Gateway, key: str, job: str = "") -> tuple[int, Any]
 
 
 @KEYS
-def test_the_job_api_takes_the_documented_lines(documented: Gateway, key: str) -> None:
+def test_the_job_api_accepts_the_documented_curl_commands(documented: Gateway, key: str) -> None:
     status, told = run(RUNSYNC, documented, key)
     assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
     status, told = run(RUN, documented, key)
@@ -123,7 +123,7 @@ def test_the_job_api_takes_the_documented_lines(documented: Gateway, key: str) -
 
 
 @KEYS
-def test_openais_routes_take_the_documented_lines(documented: Gateway, key: str) -> None:
+def test_openais_routes_accept_the_documented_curl_commands(documented: Gateway, key: str) -> None:
     status, told = run(CHAT, documented, key)
     assert (status, told["choices"][0]["message"]["content"]) == (200, TEXT)
     status, told = run(MODELS, documented, key)
@@ -132,5 +132,5 @@ def test_openais_routes_take_the_documented_lines(documented: Gateway, key: str)
 
 @pytest.mark.parametrize("line", [RUNSYNC, STATUS, CANCEL, CHAT], ids=["runsync", "status", "cancel", "chat"])
 @pytest.mark.parametrize("key", ["fb_wrong", "Bearer fb_wrong"])
-def test_a_wrong_key_is_refused_on_each(documented: Gateway, line: str, key: str) -> None:
+def test_a_wrong_key_is_rejected_on_each_documented_route(documented: Gateway, line: str, key: str) -> None:
     assert run(line, documented, key, "job-1")[0] == 401

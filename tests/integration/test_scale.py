@@ -1,4 +1,4 @@
-"""What bench/scale measures at thousands of endpoints, with a few: its counts do not depend on the size."""
+"""The measurement of bench/scale with a few endpoints: its counts do not depend on the size."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ UNCOUNTED = {"leases", "events"}
 """They depend on time."""
 
 
-def test_an_endpoint_costs_as_many_requests_as_it_must_and_rest_costs_none(tmp_path: Path) -> None:
+def test_an_endpoint_costs_few_requests_and_an_idle_operator_sends_no_request(tmp_path: Path) -> None:
     with start_plane(tmp_path, pods=3 * COUNT) as plane:
         found = asyncio.run(measure(plane, tmp_path, COUNT, idle=5, short=True))
     seen = found.apply.requests

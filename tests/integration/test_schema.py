@@ -66,17 +66,17 @@ INVALID = [
         endpoint(resources={"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}),
         "a request must not be larger than the limit",
     ),
-    ("an amount that is none", endpoint(resources={"limits": {"memory": "lots"}}), "an amount is a number"),
+    ("an invalid amount", endpoint(resources={"limits": {"memory": "lots"}}), "an amount is a number"),
     ("a negative amount", endpoint(resources={"limits": {"cpu": -1}}), "an amount is a number that is not negative"),
     ("a negative amount as text", endpoint(resources={"requests": {"cpu": "-1m"}}), "that is not negative"),
-    ("a resource of nobody's", endpoint(resources={"limits": {"foo": 1}}), "a resource is cpu, memory"),
+    ("an unknown resource", endpoint(resources={"limits": {"foo": 1}}), "a resource is cpu, memory"),
     ("a resource without a name", endpoint(resources={"requests": {"a.b/": 1}}), "a device's name with its domain"),
     ("a Secret with capitals", endpoint(auth={"secretName": "Keys"}), "the name of a Secret has lower-case letters"),
     ("an annotation with a space", endpoint(service={"annotations": {"a b": "c"}}), "the name of an annotation"),
     ("an unknown auth mode", endpoint(auth={"mode": "Basic"}), 'supported values: "APIKey", "None"'),
     ("a Secret without keys in use", endpoint(auth={"mode": "None", "secretName": "s"}), "takes no auth.secretName"),
-    ("a port that is none", endpoint(service={"port": 70000}), "less than or equal to 65535"),
-    ("a Service type that is none", endpoint(service={"type": "Internal"}), "Unsupported value"),
+    ("an invalid port", endpoint(service={"port": 70000}), "less than or equal to 65535"),
+    ("an invalid Service type", endpoint(service={"type": "Internal"}), "Unsupported value"),
     ("an image with a space", endpoint(image="my image"), "an image's name has no spaces"),
     ("a variable name with a dash", with_env({"name": "MAX-LEN", "value": "1"}), "letters, digits and '_' only"),
     ("a variable without a name", with_env({"name": "", "value": "1"}), "letters, digits and '_' only"),
@@ -101,11 +101,11 @@ INVALID = [
     ),
     ("two caches", endpoint(cache={"claimName": "a", "size": "1Gi"}), "give one of them"),
     ("a class without a size", endpoint(cache={"storageClassName": "a"}), "give cache.size as well"),
-    ("a size that is none", endpoint(cache={"size": "big"}), "a size is a number above 0 with a unit"),
+    ("an invalid size", endpoint(cache={"size": "big"}), "a size is a number above 0 with a unit"),
     ("no size", endpoint(cache={"size": "0"}), "a size is a number above 0 with a unit"),
     ("a claim with capitals", endpoint(cache={"claimName": "A"}), "the name of an object has lower-case letters"),
-    ("an access that is none", endpoint(cache={"size": "1Gi", "accessModes": ["Any"]}), "Unsupported value"),
-    ("a policy that is none", endpoint(cache={"size": "1Gi", "deletionPolicy": "Drop"}), "Unsupported value"),
+    ("an invalid access", endpoint(cache={"size": "1Gi", "accessModes": ["Any"]}), "Unsupported value"),
+    ("an invalid policy", endpoint(cache={"size": "1Gi", "deletionPolicy": "Drop"}), "Unsupported value"),
     ("an adapter without a source", endpoint(adapters=[{"name": "a"}]), "source: Required value"),
     (
         "an adapter from a bucket",
@@ -155,7 +155,7 @@ INVALID = [
     ("a volume with our name", with_volume({"name": "forebay-tmp", "emptyDir": {}}), "the server's own volumes; use"),
     ("a volume with a dot", with_volume({"name": "a.b", "emptyDir": {}}), "a volume's name has lower-case letters"),
     (
-        "a size of memory that is none",
+        "an invalid size of memory",
         with_volume({"name": "a", "emptyDir": {"sizeLimit": "lots"}}),
         "an amount is a number with a unit, such as 10Gi",
     ),
@@ -166,14 +166,14 @@ INVALID = [
     ("a mount over the keys", with_mount("/run/forebay/keys"), "mount elsewhere, such as at /data"),
     ("a mount above the keys", with_mount("/var/run"), "mount elsewhere, such as at /data"),
     ("a mount over the model", with_mount("/model"), "mount elsewhere, such as at /data"),
-    ("a strategy that is none", endpoint(rollout={"strategy": "Fast"}), "Unsupported value"),
-    ("a time that is none", endpoint(rollout={"drainTimeout": "soon"}), "written like 90s, 5m or 1h30m"),
+    ("an invalid strategy", endpoint(rollout={"strategy": "Fast"}), "Unsupported value"),
+    ("an invalid time", endpoint(rollout={"drainTimeout": "soon"}), "written like 90s, 5m or 1h30m"),
     ("an empty time", endpoint(rollout={"startupTimeout": ""}), "written like 90s, 5m or 1h30m"),
     ("a drain without end", endpoint(rollout={"drainTimeout": "25h"}), "rollout.drainTimeout is at most 24h"),
     ("a drain of a million minutes", endpoint(rollout={"drainTimeout": "1000000m"}), "written like 90s"),
     ("no time to start", endpoint(rollout={"startupTimeout": "9s"}), "rollout.startupTimeout is from 10s to 24h"),
     (
-        "a source of variables that is none",
+        "an invalid source of variables",
         endpoint(envFrom=[{"prefix": "A_"}]),
         "give either secretRef or configMapRef",
     ),
@@ -181,7 +181,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize(("manifest", "sentence"), [row[1:] for row in INVALID], ids=[row[0] for row in INVALID])
-def test_what_cannot_work_is_refused_with_a_sentence(kubectl: Kubectl, manifest: Manifest, sentence: str) -> None:
+def test_invalid_specs_are_rejected_with_a_message(kubectl: Kubectl, manifest: Manifest, sentence: str) -> None:
     with pytest.raises(Refused) as refused:
         kubectl.apply(manifest, "--validate=strict")
     assert sentence in str(refused.value)
@@ -200,11 +200,11 @@ SEEN_LATER = {
     "a host with a scheme": "RouteReady: the schema of HTTPRoutes refuses it",
     "a Gateway without a name": "RouteReady: the schema of HTTPRoutes refuses it",
 }
-"""What neither the operator nor the API server refuses where our schema does not keep it out, and what it ends in."""
+"""Specs that only the schema rejects, and the outcome without it."""
 
 
 def read(manifest: Manifest) -> Endpoint | None:
-    """The endpoint as the operator reads it, or None where it says InvalidSpec."""
+    """The endpoint as the operator parses it, or None for InvalidSpec."""
     metadata = {"namespace": "default", "uid": "u", **manifest["metadata"]}
     try:
         return parse_endpoint({**manifest, "metadata": metadata})
@@ -215,7 +215,7 @@ def read(manifest: Manifest) -> Endpoint | None:
 READ = [row for row in INVALID if row[0] not in SEEN_LATER and read(row[1])]
 
 
-def test_the_operator_itself_refuses_most_of_it() -> None:
+def test_the_operator_itself_rejects_most_invalid_specs() -> None:
     assert len(READ) < len(INVALID) / 4
 
 
@@ -228,8 +228,10 @@ def try_children(kubectl: Kubectl, taken: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("manifest", [row[1] for row in READ], ids=[row[0] for row in READ])
-def test_what_the_operator_takes_is_refused_in_the_children(control_plane: Kubectl, manifest: Manifest) -> None:
-    """So that nothing else comes of it where an older schema is installed."""
+def test_invalid_specs_that_the_operator_accepts_fail_at_the_children(
+    control_plane: Kubectl, manifest: Manifest
+) -> None:
+    """Such a spec has no other effect under an older schema."""
     taken, harmless = read(manifest), read(endpoint())
     assert taken
     assert harmless
@@ -239,7 +241,7 @@ def test_what_the_operator_takes_is_refused_in_the_children(control_plane: Kubec
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED_VARIABLES))
-def test_the_schema_refuses_every_variable_that_the_operator_refuses(kubectl: Kubectl, name: str) -> None:
+def test_the_schema_rejects_every_variable_that_the_operator_rejects(kubectl: Kubectl, name: str) -> None:
     with pytest.raises(Refused, match=r"spec\.env\[0\]"):
         kubectl.apply(with_env({"name": name, "value": "1"}))
 
@@ -258,7 +260,7 @@ def test_the_schema_refuses_every_variable_that_the_operator_refuses(kubectl: Ku
         "/models/a",
     ],
 )
-def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> None:
+def test_models_from_every_source_are_accepted(kubectl: Kubectl, model: str) -> None:
     assert kubectl.apply(endpoint(model=model))["spec"]["model"] == model
 
 
@@ -279,14 +281,14 @@ def test_models_from_every_source_are_taken(kubectl: Kubectl, model: str) -> Non
         {"env": [{"name": "LD_PRELOAD", "value": "/opt/own.so"}, {"name": "PYTHONPATH", "value": "/opt"}]},
     ],
 )
-def test_what_can_work_is_taken(kubectl: Kubectl, spec: Manifest) -> None:
+def test_valid_specs_are_accepted(kubectl: Kubectl, spec: Manifest) -> None:
     taken = kubectl.apply(endpoint(**spec), "--validate=strict")["spec"]
     for field, value in spec.items():
         assert taken[field] == value if isinstance(value, list) else taken[field].items() >= value.items()
 
 
-def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:
-    """`replicas`, `image`, `gpu.product` and `auth.secretName` have none in the schema: the operator chooses."""
+def test_omitted_fields_get_their_defaults(kubectl: Kubectl) -> None:
+    """`replicas`, `image`, `gpu.product` and `auth.secretName` have no default in the schema: the operator chooses."""
     spec = kubectl.apply(endpoint(gpu={"resource": "amd.com/gpu"}))["spec"]
     assert spec == {
         "model": "org/model",
@@ -303,7 +305,7 @@ def test_what_is_left_out_gets_its_default(kubectl: Kubectl) -> None:
     }
 
 
-def test_an_endpoint_that_no_operator_has_seen_is_not_ready(kubectl: Kubectl) -> None:
+def test_an_endpoint_without_a_status_is_not_ready(kubectl: Kubectl) -> None:
     kubectl.apply(endpoint())
     seen = kubectl.get("iep", "one")
     assert seen is not None
@@ -314,7 +316,7 @@ def test_an_endpoint_that_no_operator_has_seen_is_not_ready(kubectl: Kubectl) ->
 
 
 @pytest.mark.parametrize("path", ["", ".spec", ".spec.pod.volumes", ".status.conditions"])
-def test_kubectl_explain_has_words_for_every_field(control_plane: Kubectl, path: str) -> None:
+def test_kubectl_explain_describes_every_field(control_plane: Kubectl, path: str) -> None:
     page = control_plane.run("explain", f"iep{path}")
     assert "DESCRIPTION" in page
     assert "<no description>" not in page

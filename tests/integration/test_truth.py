@@ -14,12 +14,12 @@ from tests.endpoints import reason_is, start
 from tests.integration.audit import operators_requests
 from tests.integration.control_plane import free_ports
 from tests.integration.kubelet import newest_pod, play_kubelet
+from tests.integration.operator_probes import ask
 from tests.integration.operator_process import running_operator
-from tests.integration.ops_port import ask
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 POD_ADDRESS = "127.93.0.1"
-"""Any address of the loopback network can be bound, so the pod that is played has one of its own."""
+"""Any address of the loopback network can be bound, so the simulated pod has its own."""
 
 
 class Pod:
@@ -55,7 +55,7 @@ def moment(seconds: int) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
+def test_a_start_costs_four_status_writes_and_one_write_for_each_child(
     kubectl: Kubectl, control_plane: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
 ) -> None:
     (port,) = free_ports(1)
@@ -76,10 +76,10 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
             "state": {"running": {"startedAt": moment(40)}},
         }  # fmt: skip
         play_kubelet(kubectl, name, {"podIP": POD_ADDRESS, "conditions": happened, "containerStatuses": [server]})
-        wait_for(lambda: pod.asked > 0, "the operator asks the pod")
+        wait_for(lambda: pod.asked > 0, "the operator polls the pod")
         steps = {"Importing": 6.4, "LoadingWeights": 3.0, "WarmingUp": 0.6}
         pod.report = {"step": "Ready", "seconds": steps, "reasoningParser": "qwen3"}
-        wait_for(lambda: pod.asked > 1, "the operator asks again")
+        wait_for(lambda: pod.asked > 1, "the operator polls again")
         happened.append({"type": "Ready", "status": "True"})
         answering = {**server, "ready": True, "started": True}
         play_kubelet(kubectl, name, {"conditions": happened, "containerStatuses": [answering]})
@@ -90,14 +90,16 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
             status: Manifest = (kubectl.get("iep", "one") or {})["status"]
             return status.get("lastStart")
 
-        seconds = wait_for(last_start, "the start is summed up")["seconds"]
+        seconds = wait_for(last_start, "the status summarizes the start")["seconds"]
         assert (seconds["importing"], seconds["loading"], seconds["warmingUp"]) == (6, 3, 1)
         assert (seconds["preparing"], 36 <= seconds["pulling"] <= 38) == (1, True)
         advised = condition(kubectl.get("iep", "one") or {}, "EnvRecognized")
         assert (advised["status"], "REASONING_PARSER=qwen3" in advised["message"]) == ("True", True)
         labels = f'endpoint="one",namespace="{kubectl.namespace}",step="importing"'
         line = f"forebay_endpoint_last_start_seconds{{{labels}}} 6.0"
-        wait_for(lambda: line in ask(port, "/metrics")[1].splitlines(), "the metrics tell it once it has come back")
+        wait_for(
+            lambda: line in ask(port, "/metrics")[1].splitlines(), "the metrics show it after the operator restarted"
+        )
     counts = Counter(
         (each.verb, each.resource)
         for each in operators_requests(control_plane)
@@ -115,10 +117,10 @@ def test_a_start_is_told_in_four_writes_and_each_child_costs_one(
     }
 
 
-def test_a_secret_that_is_gone_comes_back_as_soon_as_a_pod_misses_it(
+def test_a_deleted_secret_is_restored_once_a_pod_needs_it(
     kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
 ) -> None:
-    """Secrets are not watched, and with thousands of endpoints the rounds take hours."""
+    """Secrets are not watched, and with thousands of endpoints a resync takes hours."""
     with running_operator(operators_kubectl, tmp_path / "log", "--resync-interval=300"):
         start(kubectl)
         name = newest_pod(kubectl)
@@ -129,4 +131,4 @@ def test_a_secret_that_is_gone_comes_back_as_soon_as_a_pod_misses_it(
             "state": {"waiting": waiting},
         }  # fmt: skip
         play_kubelet(kubectl, name, {"containerStatuses": [server]})
-        wait_for(lambda: kubectl.get("secret", "one-api-key"), "the Secret is made anew")
+        wait_for(lambda: kubectl.get("secret", "one-api-key"), "the Secret is created again")

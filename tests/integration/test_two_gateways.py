@@ -1,4 +1,4 @@
-"""Two gateways on one Valkey: what one leaves undone the other does, and together they allow no more than one."""
+"""Two gateways on one Valkey: one finishes the other's work, and together they allow no more than one."""
 
 import json
 import signal
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.asking import ready_pod, send
 from tests.integration.canned_pod import Exchange
 from tests.integration.gateway_process import Gateway, namespaced_gateway, running_gateway
 from tests.integration.job_pods import finish
+from tests.integration.openai_calls import ready_pod, send
 from tests.integration.valkey_process import ValkeyServer
 from tests.integration.webhook_receiver import receiving_webhooks
 from tests.kubectl import Kubectl, wait_for
@@ -52,7 +52,7 @@ def knows(gateway: Gateway, name: str) -> bool:
 
 def test_requests_to_both_count_together(gateway: Gateway, other: Gateway) -> None:
     gateway.endpoint("limited")
-    wait_for(lambda: knows(other, "limited"), "the other knows it")
+    wait_for(lambda: knows(other, "limited"), "the other gateway has it in its directory")
     answers = [ask(each, "limited/purge-queue")[0] for each in (gateway, other, other, gateway)]
     assert answers == [200, 200, 429, 429]
 
@@ -61,7 +61,7 @@ def test_a_webhook_that_a_killed_gateway_was_delivering_is_delivered_by_the_othe
     gateway: Gateway, other: Gateway
 ) -> None:
     gateway.endpoint("telling")
-    wait_for(lambda: knows(other, "telling"), "the other knows it")
+    wait_for(lambda: knows(other, "telling"), "the other gateway has it in its directory")
     with receiving_webhooks() as receiver, ready_pod(gateway, "telling") as pod:
         pod.answer = run_job
         gateway.process.send_signal(signal.SIGSTOP)  # so that it is the other that delivers

@@ -1,4 +1,4 @@
-"""The password of the chart's own Valkey: the operator makes it, Valkey and gateways take it, an upgrade keeps it."""
+"""The password of the chart's own Valkey: the operator creates it, Valkey and gateways use it, an upgrade keeps it."""
 
 import base64
 import subprocess
@@ -28,20 +28,20 @@ MAX_MEMORY = "200mb"
 
 
 def read(kubectl: Kubectl, name: str) -> dict[str, str] | None:
-    """The entries of a Secret, None where there is none."""
+    """The entries of a Secret; None without one."""
     secret = kubectl.get("secret", name)
     return secret and {entry: base64.b64decode(value).decode() for entry, value in secret["data"].items()}
 
 
-def tell_ready(port: int) -> tuple[int, str]:
-    """What the operator says at its probe."""
+def probe_ready(port: int) -> tuple[int, str]:
+    """The answer of the operator's readiness probe."""
     try:
         return fetch(urllib.request.Request(f"http://127.0.0.1:{port}/readyz"), 5)
     except OSError:
         return 0, ""
 
 
-def test_the_operator_makes_the_password_with_the_rights_of_the_chart(
+def test_the_operator_creates_the_password_with_the_permissions_of_the_chart(
     operators_kubectl: Kubectl, control_plane: Kubectl, tmp_path: Path
 ) -> None:
     system, log = control_plane.within(SYSTEM), tmp_path / "log"
@@ -49,12 +49,12 @@ def test_the_operator_makes_the_password_with_the_rights_of_the_chart(
     made = system.apply(own)
     health = free_ports(1)[0]
     with running_operator(operators_kubectl, log, f"--valkey-service={NAME}", port=health):
-        wait_for(lambda: tell_ready(health) == (200, "leading\n"), "the operator has seen all that there is")
+        wait_for(lambda: probe_ready(health) == (200, "leading\n"), "the operator has read all objects")
         kept = system.get("secret", NAME)
         assert kept
         assert kept["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
         system.delete("secret", NAME)
-        entries = wait_for(lambda: read(system, NAME), "the operator makes another")
+        entries = wait_for(lambda: read(system, NAME), "the operator creates another password")
     assert f"requirepass {entries['password']}\n" == entries["valkey.conf"]
     assert entries["password"] not in log.read_text()
     system.delete("secret", NAME)
@@ -88,7 +88,7 @@ class ChartValkey:
 
     @property
     def url(self) -> str:
-        """That of the gateways, but for the Service's name."""
+        """The URL of the gateways, except for the Service's name."""
         return self.entries["url"].replace(f"{NAME}.{SYSTEM}.svc:6379", f"127.0.0.1:{self.port}")
 
 
@@ -145,7 +145,7 @@ stringData:
     maxmemory 384mb
     requirepass {{ $password }}
 """
-"""What the chart had before the operator made the password."""
+"""The chart's template from before the operator created the password."""
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def old_chart(tmp_path: Path) -> Path:
 
 
 class Release:
-    """One release of the chart, in a namespace of its own."""
+    """One release of the chart, in its own namespace."""
 
     def __init__(self, kubectl: Kubectl) -> None:
         self.kubectl = kubectl
@@ -188,7 +188,7 @@ def release(control_plane: Kubectl) -> Iterator[Release]:
     found.helm("uninstall", RELEASE, "--ignore-not-found")
 
 
-def test_an_upgrade_keeps_the_password_that_helm_made(release: Release, old_chart: Path) -> None:
+def test_an_upgrade_keeps_a_password_created_by_helm(release: Release, old_chart: Path) -> None:
     release.upgrade(old_chart)
     made = release.secret()
     assert made
@@ -208,12 +208,12 @@ def test_an_upgrade_keeps_the_password_that_helm_made(release: Release, old_char
     assert release.secret() == made
     release.helm("rollback", RELEASE, "3")
     release.helm("uninstall", RELEASE)
-    assert release.secret() == made, "it belongs to the volume, which stays as well"
+    assert release.secret() == made, "it belongs to the volume, which is kept as well"
     release.upgrade(CHART)
     assert release.secret() == made
 
 
-def test_helm_leaves_the_password_to_the_operator(release: Release) -> None:
+def test_helm_does_not_change_the_password_of_the_operator(release: Release) -> None:
     release.upgrade(CHART)
     assert release.secret() is None
     name, namespace = f"{RELEASE}-valkey", release.kubectl.namespace

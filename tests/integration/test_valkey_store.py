@@ -1,4 +1,4 @@
-"""What Valkey's store of jobs promises besides: leases, restarts, and what is lost in it."""
+"""Further behaviour of the job store in Valkey: leases, restarts, and lost data."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ from forebay_gateway.jobs.store import ATTEMPTS, Full, JobStore, Lost, Unavailab
 from forebay_gateway.jobs.submission import read_submission
 from forebay_gateway.jobs.valkey_store import CLAIM_LEASE, ValkeyJobStore
 from tests.integration.stored_jobs import (
+    JOB_STORE_BYTES,
     KEY,
-    MOST,
     POD,
     WEBHOOK,
     becomes,
@@ -47,7 +47,7 @@ async def outlast_lease(store: ValkeyJobStore, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
-    async with opened(valkey, 10 * MOST) as one, opened(valkey, 10 * MOST) as two:
+    async with opened(valkey, 10 * JOB_STORE_BYTES) as one, opened(valkey, 10 * JOB_STORE_BYTES) as two:
         for number in range(40):
             await submit(one, str(number))
 
@@ -64,7 +64,7 @@ async def test_two_gateways_claim_each_job_once(valkey: ValkeyServer) -> None:
             await asyncio.wait_for(changed.wait(), 2)
 
 
-async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
+async def test_another_gateway_gets_the_job_of_a_dead_gateway_within_its_lease(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("forebay_gateway.jobs.valkey_store.CLAIM_LEASE", 1.0)
@@ -85,12 +85,12 @@ async def test_the_job_of_a_gateway_that_died_is_anothers_within_its_lease(
         await submit(living, "kept")
         job = await claim(living)
         await outlast_lease(living, monkeypatch)
-        assert await state(living, "kept") is State.IN_PROGRESS, "it is beaten for"
+        assert await state(living, "kept") is State.IN_PROGRESS, "its heartbeat is sent"
         await living.finish(job, State.COMPLETED)
     await dead._client.aclose()
 
 
-async def test_a_webhook_of_a_gateway_that_died_is_anothers_within_its_lease(
+async def test_another_gateway_gets_the_webhook_of_a_dead_gateway_within_its_lease(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("forebay_gateway.jobs.valkey_store.CLAIM_LEASE", 1.0)
@@ -110,13 +110,13 @@ async def test_a_webhook_of_a_gateway_that_died_is_anothers_within_its_lease(
         assert await dead.read_delivery(lost) is None
         await dead.end_delivery(lost)
         await outlast_lease(living, monkeypatch)
-        assert await living.claim_delivery(KEY) == (None, 0), "it is beaten for"
+        assert await living.claim_delivery(KEY) == (None, 0), "its heartbeat is sent"
         await living.end_delivery(delivery)
         assert await living._client.keys("forebay:webhooks*") == []
     await dead._client.aclose()
 
 
-async def test_a_webhook_that_nobody_comes_to_is_given_up(valkey: ValkeyServer) -> None:
+async def test_an_undelivered_webhook_expires(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         await submit(store, **WEBHOOK)
         await store.finish(await claim(store), State.COMPLETED)
@@ -129,7 +129,7 @@ async def test_a_webhook_that_nobody_comes_to_is_given_up(valkey: ValkeyServer) 
         assert await store._client.get("forebay:bytes") == "0"
 
 
-async def test_a_webhook_of_a_job_that_is_lost_holds_up_no_other(valkey: ValkeyServer) -> None:
+async def test_the_webhook_of_a_lost_job_delays_no_other(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         for name in ("lost", "kept"):
             await submit(store, name, **WEBHOOK)
@@ -138,7 +138,7 @@ async def test_a_webhook_of_a_job_that_is_lost_holds_up_no_other(valkey: ValkeyS
         assert (await claim_delivery(store)).job.id == "kept"
 
 
-async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: ValkeyServer) -> None:
+async def test_a_job_that_no_gateway_runs_ends_with_its_time_to_live(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         ended: list[Job] = []
         store.finished.add(ended.append)
@@ -151,7 +151,7 @@ async def test_what_runs_in_no_gateway_is_over_when_its_time_to_live_is(valkey: 
         assert await store._client.get("forebay:bytes") == "0"
 
 
-async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
+async def test_keys_are_stored_encrypted(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         await submit(store)
         kept = await store._client.hgetall("forebay:job:a")
@@ -160,7 +160,7 @@ async def test_keys_are_sealed(valkey: ValkeyServer) -> None:
         assert KeyCipher(lambda: b"other").decrypt(str(kept["api_key"]), "job home/one a") == ""
 
 
-async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: ValkeyServer) -> None:
+async def test_a_restart_of_valkey_delays_calls_and_loses_nothing(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         await submit(store, "before")
         job = await claim(store)
@@ -180,7 +180,7 @@ async def test_a_restart_of_valkey_is_waited_for_and_loses_nothing(valkey: Valke
             await asyncio.wait_for(changed.wait(), 10)
 
 
-async def test_where_valkey_has_no_memory_nothing_is_taken_in_but_what_runs_goes_on(
+async def test_without_valkey_memory_new_jobs_are_rejected_and_running_jobs_continue(
     valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
     with running_valkey(tmp_path, "--maxmemory", "3mb") as server:
@@ -198,7 +198,7 @@ async def test_where_valkey_has_no_memory_nothing_is_taken_in_but_what_runs_goes
             assert await state(store, "0") is State.COMPLETED
 
 
-async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) -> None:
+async def test_a_repeated_call_returns_the_same_result(valkey: ValkeyServer) -> None:
     async with opened(valkey) as store:
         await submit(store)
         job = await claim(store)
@@ -212,7 +212,7 @@ async def test_a_call_that_is_made_again_tells_the_same(valkey: ValkeyServer) ->
         assert (await store.counts(KEY)).retried == 1
 
 
-async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeyServer) -> None:
+async def test_claims_get_a_new_lease_after_valkey_returns(valkey: ValkeyServer) -> None:
     store, lease = opened(valkey), 60_000  # it sends no heartbeats and reaps nothing
     await submit(store)
     job = await claim(store)
@@ -233,14 +233,16 @@ async def test_after_valkey_was_away_claims_have_another_lease(valkey: ValkeySer
         return int((await store._scripts.run("reap_stalled", lease, ATTEMPTS))[2])
 
     assert await sweep(idle=lease - 1000) == 0, "its lease is not over"
-    assert await sweep(swept_before=lease, idle=lease + 1000) == 0, "nobody could beat, as Valkey was away"
+    assert await sweep(swept_before=lease, idle=lease + 1000) == 0, (
+        "no gateway could send a heartbeat while Valkey was unreachable"
+    )
     assert await sweep() == 0, "it has another lease"
     assert await sweep(idle=lease + 1000) == 1
     await client.aclose()
 
 
-async def test_a_key_is_sealed_for_its_job(valkey: ValkeyServer) -> None:
-    """Who may write to Valkey cannot have it sent to another endpoint's pod."""
+async def test_a_key_is_encrypted_for_its_job(valkey: ValkeyServer) -> None:
+    """A client that may write to Valkey cannot get the key sent to another endpoint's pod."""
     client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store)
@@ -256,7 +258,7 @@ async def test_a_key_is_sealed_for_its_job(valkey: ValkeyServer) -> None:
 OTHERS = ("team-b", "other")
 
 
-async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(valkey: ValkeyServer) -> None:
+async def test_a_requeued_low_priority_job_that_is_lost_was_never_counted_as_waiting(valkey: ValkeyServer) -> None:
     client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "low", policy={"lowPriority": True})
@@ -272,16 +274,16 @@ async def test_a_lost_job_of_low_priority_that_goes_again_was_never_waited_for(v
 @pytest.mark.parametrize("lost", ["", ":input"], ids=["all of it", "its input"])
 @pytest.mark.parametrize("runs", [False, True])
 @pytest.mark.parametrize("step", ["claim", "purge", "reap_stalled", "forget"])
-async def test_a_job_that_is_lost_in_valkey_harms_no_other(
+async def test_a_job_lost_in_valkey_affects_no_other_job(
     valkey: ValkeyServer, lost: str, runs: bool, step: str
 ) -> None:
-    """Such as one that was evicted, or deleted by hand."""
+    """For example, it was evicted, or deleted by hand."""
     client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "lost")
         if runs:
             await claim(store)
-            store._claims.clear()  # and its gateway has ended
+            store._claims.clear()  # and its gateway died
         await submit(store, "kept")
         await store.submit(OTHERS, "other", read_submission(b'{"input": 1}', sync=False), "")
         await client.delete(f"forebay:job:lost{lost}")
@@ -307,7 +309,7 @@ async def test_a_job_that_is_lost_in_valkey_harms_no_other(
 
 
 @pytest.mark.parametrize("step", ["reap_stalled", "forget"])
-async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: str) -> None:
+async def test_the_bytes_of_a_lost_job_are_no_longer_counted(valkey: ValkeyServer, step: str) -> None:
     """A final one too, which no queue names."""
     client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
@@ -327,7 +329,7 @@ async def test_what_a_lost_job_kept_counts_no_more(valkey: ValkeyServer, step: s
     await client.aclose()
 
 
-async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_program_at_the_address_of_valkey_means_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Service without a pod may lead anywhere for a moment."""
     monkeypatch.setattr(scripts, "SCRIPT_RETRY_TIMEOUT", 0.3)
 
@@ -342,7 +344,7 @@ async def test_another_program_in_the_place_of_valkey_counts_as_none(monkeypatch
         await client.aclose()
 
 
-async def test_what_was_kept_before_namespaces_were_counted_takes_nothing_from_others(valkey: ValkeyServer) -> None:
+async def test_jobs_stored_before_quotas_by_namespace_reduce_no_quota(valkey: ValkeyServer) -> None:
     client = connect_valkey(valkey.url)
     async with opened(valkey) as store:
         await submit(store, "old")

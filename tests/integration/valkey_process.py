@@ -59,7 +59,7 @@ class ValkeyServer:
 
 @contextmanager
 def running_valkey(folder: Path, *options: str) -> Iterator[ValkeyServer]:
-    """Run one in a folder of its own."""
+    """Run one in its own folder."""
     found = ValkeyServer(folder)
     found.start(*options)
     try:

@@ -24,7 +24,7 @@ The run ends with a table of the time that each stage took, the failures, and on
 
 
 KEPT_RUNS = 3
-"""How many runs have their logs kept."""
+"""The number of runs whose logs are kept."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,9 +56,9 @@ def listen_to_signals() -> None:
 
 def main() -> int:
     """Run the stages; 0 when nothing failed."""
-    asked = parser().parse_args()
+    arguments = parser().parse_args()
     try:
-        chosen = choose(tuple(asked.stages))
+        chosen = choose(tuple(arguments.stages))
     except KeyError as missing:
         parser().error(f"there is no stage {missing}; see --help")
     folder = make_folder(pins.cache() / "tests")

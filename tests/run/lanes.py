@@ -36,7 +36,7 @@ class Run:
 
     @property
     def results(self) -> list[Result]:
-        """Of the stages that ended, in the order of the stages."""
+        """Results of the ended stages, in the order of the stages."""
         with self._changed:
             return [self._results[stage.name] for stage in self.stages if stage.name in self._results]
 
@@ -47,7 +47,7 @@ class Run:
             running = [pool.submit(self._run_lane, lane) for lane in lanes]
             try:
                 while wait(running, TICK).not_done:
-                    self._tell_progress()
+                    self._print_progress()
             except KeyboardInterrupt:
                 self._end_early("it was interrupted")
                 raise
@@ -61,7 +61,7 @@ class Run:
                 with self._changed:
                     self._results[stage.name] = result
                     self._changed.notify_all()
-                self._tell_end(stage, result)
+                self._print_end(stage, result)
                 if result.failures and stage.gates:
                     self._end_early(f"{stage.name} failed")
 
@@ -91,7 +91,7 @@ class Run:
         return Result(stage.name, ended.wall, ended.cpu, passed, skipped, failures)
 
     def _wait_for(self, stage: Stage) -> str:
-        """Wait until what the stage needs, and what it comes after, has ended. Returns why it cannot run; "" where it
+        """Wait until the stages in `needs` and `after` have ended. Returns why it cannot run; "" if it
         can."""
         chosen = {each.name for each in self.stages}
         first = {*stage.needs, *(name for name in stage.after if name in chosen)}
@@ -121,14 +121,14 @@ class Run:
     def _say(self, text: str) -> None:
         print(f"{minutes(time.monotonic() - self._began):>7}  {text}", flush=True)
 
-    def _tell_progress(self) -> None:
+    def _print_progress(self) -> None:
         with self._changed:
             names = list(self._running)
-        told = [f"{name}: {progress(self._folder / f'{name}.log')}" for name in names]
-        if told:
-            self._say("    " + "  |  ".join(told))
+        progress_texts = [f"{name}: {progress(self._folder / f'{name}.log')}" for name in names]
+        if progress_texts:
+            self._say("    " + "  |  ".join(progress_texts))
 
-    def _tell_end(self, stage: Stage, result: Result) -> None:
+    def _print_end(self, stage: Stage, result: Result) -> None:
         counts = f"{result.passed} passed, {len(result.failures)} failed"
         if result.skipped:
             counts += f", {result.skipped} skipped"
@@ -160,5 +160,5 @@ def last_words(log: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What stages run in: the caller's environment, their own cluster kept until the last of them."""
+    """The environment of stages: the caller's, with their own cluster kept until the last stage."""
     return {**os.environ, "FOREBAY_E2E_READY": "1"}

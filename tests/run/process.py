@@ -25,7 +25,7 @@ class Ended:
 
 
 class Process:
-    """A running command with a process group of its own."""
+    """A running command with its own process group."""
 
     def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
         """Start it. Raises OSError where the program is not there."""
@@ -47,7 +47,7 @@ class Process:
         return Ended(self._process.returncode, time.monotonic() - self._began, usage.ru_utime + usage.ru_stime)
 
     def interrupt(self) -> None:
-        """Ask it to end, as Ctrl-C does."""
+        """Interrupt it, as Ctrl-C does."""
         self._send(signal.SIGINT)
 
     def kill(self) -> None:
@@ -55,7 +55,7 @@ class Process:
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        """Signal the process group, unless its leader was waited for: then the number may be another's."""
+        """Signal the process group, unless its leader was reaped: then another process may have its ID."""
         with self._lock:
             if not self._ended:
                 os.killpg(self._process.pid, number)

@@ -1,4 +1,4 @@
-"""What the stages of a run found, read from the files that pytest writes, and the table of them."""
+"""The results of the stages of a run, from pytest's files, and their table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """What one stage came to. `wall` and `cpu` are seconds."""
+    """The result of one stage. `wall` and `cpu` are seconds."""
 
     name: str
     wall: float = 0.0
@@ -29,7 +29,7 @@ class Result:
 
 
 def read_junit(path: Path) -> tuple[int, int, tuple[Failure, ...]]:
-    """The passed, the skipped and the failures in a file of pytest's `--junitxml`; none where the file is missing."""
+    """The passed, the skipped and the failures in a file of pytest's `--junitxml`; empty if the file is missing."""
     if not path.is_file():
         return 0, 0, ()
     failures, passed, skipped = [], 0, 0
@@ -43,12 +43,12 @@ def read_junit(path: Path) -> tuple[int, int, tuple[Failure, ...]]:
 
 
 def name_of(case: ElementTree.Element) -> str:
-    """A test as a person looks for it."""
+    """The name of a test as people search for it."""
     return "::".join(filter(None, (case.get("classname"), case.get("name"))))
 
 
 def first_line(text: str) -> str:
-    """The first line that says something, at most 200 characters of it."""
+    """The first line that is not empty, at most 200 characters of it."""
     return next((line.strip()[:200] for line in text.splitlines() if line.strip()), "no reason is given")
 
 

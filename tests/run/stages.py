@@ -1,4 +1,4 @@
-"""What `make test` runs: the command of each stage, what it waits for, and which stages run side by side."""
+"""The stages of `make test`: their commands, dependencies and lanes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SHORT = "not whole and not soak and not rights"
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table that a run ends with.
+    """One row of the final table.
 
     Attributes:
         command: counts one check, unless it is pytest's, which counts its tests.
         lane: stages of one lane run one after another, lanes side by side.
         needs: stages that must have succeeded before this one begins.
-        after: stages that must have ended before this one begins, where they run at all: both would want all cores.
+        after: selected stages that must have ended before this one begins: both would use all cores.
         gates: a failure here ends the whole run at once.
-        yields: leaves the processor to the other lane's stages, where clients and servers race against time.
-        cleans_up: runs after the others of its lane whatever became of them, and counts no check.
+        yields: runs at a lower priority than the other lane's stages, whose tests depend on time.
+        cleans_up: runs after the others of its lane even if they failed, and counts no check.
     """
 
     name: str
@@ -75,10 +75,10 @@ STAGES = (
 
 
 def choose(names: tuple[str, ...]) -> tuple[Stage, ...]:
-    """The stages of these names, with those that they need; all of them for no name.
+    """The stages of these names, with their dependencies; all stages without names.
 
     Raises:
-        KeyError: there is no stage of that name.
+        KeyError: a name is unknown.
     """
     if not names:
         return STAGES

@@ -1,4 +1,4 @@
-"""What the docs claim has a test."""
+"""Every claim of the docs has a test."""
 
 import ast
 import json
@@ -20,18 +20,18 @@ CONFIGURATION = ROOT / "docs/configuration.md"
 RUNPOD = ROOT / "docs/runpod.md"
 
 
-def test_each_row_of_the_comparison_with_runpod_names_a_test_that_is_there() -> None:
+def test_each_row_of_the_comparison_with_runpod_names_an_existing_test() -> None:
     table = RUNPOD.read_text().partition("## Compatibility with RunPod")[2]
     rows = re.findall(r"^\| (?:Same|Better|Different|Not supported) \|.*$", table, re.MULTILINE)
     assert len(rows) > 15
-    assert len(rows) == table.count("\n| ") - 1, "all rows but the head begin with one of these"
+    assert len(rows) == table.count("\n| ") - 1, "all rows except the head begin with one of these"
     for row in rows:
         named = re.search(r"\| `(tests/\S+\.py)::(test_\w+)` \|$", row)
         assert named, row
         assert named[2] in _functions(named[1]), row
 
 
-def test_the_table_of_fields_without_effect_is_that_of_the_server() -> None:
+def test_the_table_of_ignored_fields_matches_the_server() -> None:
     told: dict[str, set[tuple[str, str]]] = {}
     for name, apis, why in _rows(API.read_text(), "## Ignored fields", "\n## "):
         for api in apis.split(", "):
@@ -39,18 +39,18 @@ def test_the_table_of_fields_without_effect_is_that_of_the_server() -> None:
     assert told == {path: set(fields.items()) for path, fields in NO_EFFECT.items()}
 
 
-def test_the_examples_of_structured_outputs_mean_the_same() -> None:
+def test_the_examples_of_structured_outputs_are_equivalent() -> None:
     section = API.read_text().partition("## Structured outputs")[2].partition("\n## ")[0]
     for (older, newer), path in zip(_json_blocks(section), (COMPLETIONS, CHAT), strict=True):
         assert adapt_fields(path, older) == newer == adapt_fields(path, newer)
 
 
-def test_the_examples_of_errors_are_what_is_answered() -> None:
+def test_the_examples_of_errors_match_the_responses() -> None:
     section = API.read_text().partition("## Errors")[2].partition("\n## ")[0]
     assert list(_json_blocks(section)) == [[WRONG_KEY.content()], [WRONG_KEY.content(ApiDialect.ANTHROPIC)]]
 
 
-def test_the_examples_of_jobs_are_taken() -> None:
+def test_the_examples_of_jobs_are_accepted() -> None:
     jobs = [each for block in _json_blocks(RUNPOD.read_text()) for each in block if "input" in each]
     assert [{"policy"}, {"webhook"}] == [each.keys() - {"input"} for each in jobs]
     for each in jobs:
@@ -59,7 +59,7 @@ def test_the_examples_of_jobs_are_taken() -> None:
     assert {call_of(each).form for each in inputs} == {Form.TOKENS, Form.OPENAI, Form.ROUTE}
 
 
-def test_the_table_of_prompts_for_filling_in_is_that_of_the_server() -> None:
+def test_the_table_of_fill_in_prompts_matches_the_server() -> None:
     told = dict(_rows(API.read_text(), "## Fill-in-the-middle", "\n## "))
     assert list(told.values()) == [f"`{FillIn(each, ()).render('PROMPT', 'SUFFIX')}`" for each in TOKENS.values()]
     for family, described in zip(TOKENS, told, strict=True):
@@ -74,7 +74,7 @@ SOURCES = [
         for name in ("errors", "extra_routes", "route_overrides", "validation_errors")
     ),
 ]
-"""What makes the errors of an endpoint's API. Engine control on the ops port is not a part of it."""
+"""The modules that create the errors of an endpoint's API. Engine control on the ops port is not a part of it."""
 
 
 def test_every_error_message_of_the_server_is_explained() -> None:
@@ -98,7 +98,7 @@ def _messages(module: ast.Module) -> Iterator[str]:
 
 
 MESSAGE_PLACE = {"ApiError": 1, "Incompatible": 0}
-"""What makes an error -> which of its arguments is the message."""
+"""The constructor of an error -> the index of its message argument."""
 
 
 def _text(node: ast.expr, texts: Mapping[str, str]) -> str:

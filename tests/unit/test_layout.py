@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_operator_is_no_package() -> None:
+def test_the_operator_folder_is_no_package() -> None:
     """As a package, operator/ would hide Python's own module of that name from everything run in the checkout."""
     assert not (ROOT / "operator/__init__.py").exists()
     assert not (ROOT / "server/__init__.py").exists()
@@ -29,7 +29,7 @@ def test_no_lock_names_a_download_address() -> None:
     assert [path for path in packages if '"resolved"' in path.read_text()] == []
 
 
-def test_the_image_of_vllm_has_the_same_lock_of_uv() -> None:
+def test_the_vllm_image_has_the_same_lock_of_uv() -> None:
     """Its build context is its own folder, so it has a copy, which `make lock` writes."""
     copy = ROOT / "cluster/images/vllm-cpu/uv.txt"
     assert copy.read_text() == (ROOT / "requirements/uv.txt").read_text()

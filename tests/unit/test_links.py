@@ -1,4 +1,4 @@
-"""What pages link to exists, and what they show can be run."""
+"""Links of pages have targets, and their commands can be run."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ FOLLOWED = sorted(page for page in PAGES if page == "README.md" or page.startswi
 COMMAND_LANGUAGES = {"", "sh", "bash", "shell", "console"}
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     assert list(find_broken_links(PAGES, list_files())) == []
     assert sum(len(list(read_links(page))) for page in PAGES.values()) > 100
 
@@ -70,12 +70,12 @@ def test_a_table_cell_has_at_most_120_visible_characters(cell: str, length: int)
         ("[a](#there)", "a.md:2: #there: a.md has no heading with the anchor there"),
     ],
 )
-def test_a_link_that_leads_nowhere_is_found(link: str, wrong: str) -> None:
+def test_a_broken_link_is_found(link: str, wrong: str) -> None:
     pages = {"a.md": f"# Here\n{link}\n", "b.md": "# Two words\n```\n# one\n```\n", "docs/c.md": ""}
     assert list(find_broken_links(pages, list(pages))) == ([wrong] if wrong else [])
 
 
-def test_anchors_are_those_of_github() -> None:
+def test_anchors_are_computed_like_githubs() -> None:
     page = "# `make demo`, and more\n## What's [new](x.md)?\n## New\n## New ##\n"
     assert read_anchors(page) == {"make-demo-and-more", "whats-new", "new", "new-1"}
 
@@ -99,14 +99,14 @@ def read_commands() -> Iterator[tuple[str, Block]]:
 @pytest.mark.parametrize(
     ("page", "block"), [pytest.param(*each, id=f"{each[0]}:{each[1].line}") for each in read_commands()]
 )
-def test_every_block_of_commands_says_what_tests_it(page: str, block: Block) -> None:
+def test_every_block_of_commands_names_its_test(page: str, block: Block) -> None:
     """By a comment before it, "tested by FILE::TEST" or "not tested: REASON". Output alone is a block of `text`."""
     named = re.fullmatch(r"tested by (tests/\S+\.py)::(test_\w+)", block.comment)
     if named:
         module = ast.parse((ROOT / named[1]).read_text())
         assert named[2] in {node.name for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
     else:
-        assert re.fullmatch(r"not tested: \w.+", block.comment), "what tests this block?"
+        assert re.fullmatch(r"not tested: \w.+", block.comment), "name the test of this block"
 
 
 def read_manifests() -> Iterator[tuple[str, dict[str, object]]]:

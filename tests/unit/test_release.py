@@ -7,7 +7,9 @@ import pytest
 from tests.e2e import release
 
 
-def test_a_clone_without_the_commit_says_so_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clone_without_the_commit_gives_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = tmp_path / "upgrade-from"
     named.write_text("1" * 40)
     monkeypatch.setattr(release, "UPGRADE_FROM", named)

@@ -1,6 +1,6 @@
 """Run tests/vllm in the image that has vLLM, without network: `python -m tests.vllm [pytest's arguments]`.
 
-Without arguments all of tests/vllm runs. $JUNIT_FILE names a file on this machine that takes pytest's results.
+Without arguments all of tests/vllm runs. $JUNIT_FILE names a file on this machine for pytest's results.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
 
 def container(results: str, arguments: list[str]) -> list[str]:
-    """The docker command that runs pytest on this checkout, as the user who calls it."""
+    """The docker command that runs pytest on this checkout, as the calling user."""
     # End-to-end tests may run beside it; they need the processor at once, this only in the end.
     isolated = [
         "--network=none",

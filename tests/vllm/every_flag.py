@@ -1,4 +1,4 @@
-"""Set every flag of this environment's vLLM by its variable, to right values and to a wrong one.
+"""Set every flag of this environment's vLLM by its variable, to valid values and to an invalid one.
 
 A program for an environment, or an image, that has vLLM and forebay-server; it prints a report as JSON and its exit
 status is 1 when something failed: `python every_flag.py`, or `docker run -i … python3 - < every_flag.py`.
@@ -19,15 +19,15 @@ from forebay_server.config.vllm_flags import Flag, FlagKind, flags_of
 from forebay_server.failure import StartError
 
 SAMPLES = ("8", "0.5", "{}", "[]", "text", "name=/path", "FLASH_ATTN")
-"""Values of which each flag takes one at least."""
+"""Values of which each flag accepts at least one."""
 
 NOT_FOR_PEOPLE = re.compile(
     r"human_readable|_optional_type|_parse_type|parse_dataclass|<class|<function|<lambda>|repr\("
 )
-"""What no message may contain."""
+"""Texts that no message may contain."""
 
 WRONG = {"bool": "maybe", "int": "many", "float": "lots", "json": "{bad"}
-"""Type -> a value that is none. Text can be anything."""
+"""Type -> an invalid value. Any text is valid."""
 
 
 def main() -> int:
@@ -101,7 +101,7 @@ REFUSED = object()
 
 
 def plain(parser: argparse.ArgumentParser, flag: Flag, value: str) -> object:
-    """What vLLM makes of the option itself, or REFUSED."""
+    """The value that vLLM parses from the option, or REFUSED."""
     arguments = [flag.option, value] if flag.kind is FlagKind.LIST else [f"{flag.option}={value}"]
     if flag.kind in (FlagKind.LIST, FlagKind.REPEATED) and option_arguments(flag, value) != arguments:
         return REFUSED  # a form of list that only the variable has
@@ -111,7 +111,7 @@ def plain(parser: argparse.ArgumentParser, flag: Flag, value: str) -> object:
 
 
 def set_wrongly(parser: argparse.ArgumentParser, flags: dict[str, Flag], flag: Flag) -> list[str]:
-    """The message must name the variable, its value and what was expected, in a person's words."""
+    """The message must name the variable, its value and the expected values, in plain words."""
     value = "no-such-choice" if flag.choices else WRONG[flag.type]
     result = resolved(flags, **{flag.name: value})
     settings_of_it = [setting for setting in result.settings if setting.variable == flag.name]
@@ -122,7 +122,7 @@ def set_wrongly(parser: argparse.ArgumentParser, flags: dict[str, Flag], flag: F
 
 
 def stay_closed(flags: dict[str, Flag]) -> list[str]:
-    """Reserved names and secrets set nothing; what would switch off a promise is refused."""
+    """Reserved names and secrets set nothing; a flag that would disable a promised feature is refused."""
     failures = []
     for name in flags:
         result = resolved(flags, **{name: "1"})

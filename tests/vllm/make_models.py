@@ -82,7 +82,7 @@ def _save_with_more_tokens(tokenizer: PreTrainedTokenizerBase, target: Path) -> 
 
 
 def whisper(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
-    """Whisper with its special tokens and the bytes for words: it hears 30 seconds and writes up to 64 tokens."""
+    """Whisper with its special tokens and the bytes for words: it accepts 30 s of sound and writes up to 64 tokens."""
     languages = list(architectures.whisper.tokenization_whisper.LANGUAGES)
     special = ["<|startoftranscript|>", *(f"<|{language}|>" for language in languages)]
     special += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"]
@@ -132,7 +132,7 @@ def vision(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
 
 
 def listener(tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
-    """Qwen3-ASR in its realtime form, for LOAD_FORMAT=dummy: it writes, transcribes, and hears sound as it comes."""
+    """Qwen3-ASR in its realtime form, for LOAD_FORMAT=dummy: it writes, transcribes, and accepts streamed sound."""
     tokens = {"audio_token": "<|audio_pad|>", "audio_bos_token": "<|audio_start|>", "audio_eos_token": "<|audio_end|>"}
     marked = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer,

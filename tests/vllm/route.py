@@ -9,7 +9,7 @@ from tests.vllm.server import NAME
 
 
 class Access(StrEnum):
-    """What the middleware of forebay-server does with a request."""
+    """The effect of forebay-server's middleware on a request."""
 
     OPEN = "open"
     """Answered without a key, at the root."""

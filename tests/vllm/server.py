@@ -32,7 +32,7 @@ PASSED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VLLM_CACHE_ROOT")
 
 
 def environment(tmp_path: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
-    """Nothing of the caller's but what programs need, every cache under `tmp_path`."""
+    """Only the caller's variables that programs need, with every cache under `tmp_path`."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
@@ -73,14 +73,14 @@ __main__.main()
 
 
 class Server:
-    """forebay-server beside the test, on ports of its own."""
+    """forebay-server beside the test, on its own ports."""
 
     def __init__(self, python: str, tmp_path: Path, variables: Mapping[str, str]) -> None:
         self.folder = tmp_path
         self.port, self.ops_port = free_port(), free_port()
         self.log = tmp_path / "log"
         self.first_metrics = ""
-        """Of a shared server: its metrics before the first request of a test."""
+        """The metrics of a shared server before the first request of a test."""
         defaults = {"LOAD_FORMAT": "dummy", "KV_CACHE_MEMORY_BYTES": "16M", "MAX_MODEL_LEN": "4096"}
         env = environment(tmp_path, {**defaults, **variables})
         command = [python, "-c", SERVE, str(self.port), str(self.ops_port)]
@@ -90,7 +90,7 @@ class Server:
             )
 
     def failure(self, seconds: float = 120) -> dict[str, str]:
-        """What the termination log says once the process has ended; with its exit status."""
+        """The termination log once the process has ended, and its exit status."""
         status = self.process.wait(seconds)
         content: dict[str, str] = json.loads((self.folder / "termination-log").read_text())
         return {**content, "status": str(status)}
@@ -100,7 +100,7 @@ class Server:
         return fetch(f"http://127.0.0.1:{self.ops_port}{path}", 10)
 
     def wait_for(self, path: str, status: int = 200, seconds: float = 120) -> str:
-        """Ask until `path` is answered with `status`; returns the body."""
+        """Poll until `path` returns `status`; returns the body."""
         deadline = time.monotonic() + seconds
         while True:
             assert self.process.poll() is None, self.log.read_text()[-5000:]

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.vllm.asking import ask
 from tests.vllm.server import Server
+from tests.vllm.server_calls import ask
 
 FILE = Path("/local_model_args.json")
 
 
 @pytest.fixture
 def baked(tmp_path: Path) -> Iterator[Path]:
-    """What FILE is a link to."""
+    """The target of the link FILE."""
     if not FILE.is_symlink():
         pytest.skip("only in the tests' image a test can bake a model in: make vllm")
     file = Path(os.readlink(FILE))
@@ -23,9 +23,7 @@ def baked(tmp_path: Path) -> Iterator[Path]:
     file.unlink()
 
 
-def test_a_baked_in_model_stands_above_the_variables(
-    serve: Callable[..., Server], tiny_model: Path, baked: Path
-) -> None:
+def test_a_baked_in_model_overrides_the_variables(serve: Callable[..., Server], tiny_model: Path, baked: Path) -> None:
     args = {"MODEL_NAME": str(tiny_model), "TOKENIZER_NAME": str(tiny_model), "MAX_MODEL_LEN": 512}
     baked.write_text(json.dumps({**args, "QUANTIZATION": None}))
     server = serve(MODEL_NAME="acme/of-the-hub", OPENAI_SERVED_MODEL_NAME_OVERRIDE="baked")
@@ -41,7 +39,7 @@ def test_a_baked_in_model_stands_above_the_variables(
     assert "MAX_MODEL_LEN='4096' is ignored" in log
 
 
-def test_a_file_that_names_no_model_is_told(serve: Callable[..., Server], baked: Path) -> None:
+def test_a_file_without_a_model_is_reported(serve: Callable[..., Server], baked: Path) -> None:
     baked.write_text("{}")
     failure = serve().failure(60)
     assert (failure["reason"], failure["status"]) == ("InvalidConfiguration", "78"), failure

@@ -1,4 +1,4 @@
-"""What browsers and proxies in front need of every answer: CORS on refusals too, streams that are not held back, and
+"""Requirements of browsers and proxies: CORS on errors too, streams without buffering, and
 connections that stay open."""
 
 import http.client
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import SECONDS
 from tests.vllm.routes import HELLO
 from tests.vllm.server import KEY, NAME, Server
+from tests.vllm.server_calls import CALL_TIMEOUT
 
 pytestmark = pytest.mark.gate
 
@@ -19,7 +19,7 @@ SHORT = {"model": NAME, "max_tokens": 2}
 
 
 def headers_of(server: Server, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=CALL_TIMEOUT)
     sent = {"content-type": "application/json", **headers}
     connection.request(method, path, None if body is None else json.dumps(body), sent)
     answer = connection.getresponse()
@@ -39,7 +39,7 @@ def headers_of(server: Server, method: str, path: str, body: Any = None, **heade
         ("/v1/chat/completions", "x" * (33 << 20), KEY, 413),
     ],
 )
-def test_a_page_of_another_site_can_read_every_answer(
+def test_a_page_of_another_site_can_read_every_response(
     writer: Server, path: str, body: Any, key: str, expected: int
 ) -> None:
     method, authorization = "POST" if body else "GET", f"Bearer {key}" if key else ""
@@ -58,7 +58,7 @@ def test_a_page_of_another_site_can_read_every_answer(
         ("/v1/messages", {**SHORT, "messages": HELLO}),
     ],
 )
-def test_no_proxy_holds_a_stream_back(writer: Server, path: str, body: dict[str, Any]) -> None:
+def test_no_proxy_buffers_a_stream(writer: Server, path: str, body: dict[str, Any]) -> None:
     status, headers = headers_of(writer, "POST", path, {**body, "stream": True}, Authorization=f"Bearer {KEY}")
     assert status == 200
     assert headers["content-type"].startswith("text/event-stream")
@@ -66,8 +66,8 @@ def test_no_proxy_holds_a_stream_back(writer: Server, path: str, body: dict[str,
     assert "no-cache" in headers["cache-control"]
 
 
-def test_a_connection_that_was_idle_takes_another_request(writer: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", writer.port, timeout=SECONDS)
+def test_an_idle_connection_accepts_another_request(writer: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", writer.port, timeout=CALL_TIMEOUT)
     for pause in (0, 7):  # vLLM's own time-out is 5 s
         time.sleep(pause)
         connection.request("GET", "/health")
@@ -76,6 +76,6 @@ def test_a_connection_that_was_idle_takes_another_request(writer: Server) -> Non
     connection.close()
 
 
-def test_a_slash_at_the_end_is_no_redirect(writer: Server) -> None:
+def test_a_trailing_slash_causes_no_redirect(writer: Server) -> None:
     status, headers = headers_of(writer, "GET", "/v1/models/", Authorization=f"Bearer {KEY}")
     assert (status, headers.get("location")) == (200, None)

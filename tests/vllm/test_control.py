@@ -72,7 +72,7 @@ def send(url: str, body: object, token: str = "", method: str = "POST") -> tuple
     return status, json.loads(text)
 
 
-def test_an_engine_sleeps_and_wakes_takes_adapters_and_is_profiled(
+def test_an_engine_sleeps_wakes_loads_adapters_and_is_profiled(
     vllm_python: str, tiny_model: Path, serve: Serve, tmp_path: Path
 ) -> None:
     """With weights, since those that level 2 drops are read again."""
@@ -155,7 +155,7 @@ def canned(vllm_python: str, tiny_model: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("mode", ["wait", "keep"])
-def test_streams_that_run_are_not_cut_by_sleep(canned: Controlled, mode: str) -> None:
+def test_sleep_does_not_cut_running_streams(canned: Controlled, mode: str) -> None:
     server = canned.server
     streams = [Stream(server) for _ in range(50)]
     while in_flight(server) < len(streams):
@@ -171,7 +171,7 @@ def test_streams_that_run_are_not_cut_by_sleep(canned: Controlled, mode: str) ->
     assert {(stream.done, stream.tokens) for stream in streams} == {(True, 200)}
 
 
-def test_what_the_engine_was_not_started_for_is_told(canned: Controlled) -> None:
+def test_actions_that_the_engine_was_not_started_for_are_reported(canned: Controlled) -> None:
     for target, setting in (("/start_profile", "PROFILER_CONFIG"), ("/v1/load_lora_adapter", "ENABLE_LORA")):
         status, answer = canned.control(target, {})
         assert status == 400

@@ -65,7 +65,7 @@ class Fetcher:
         return result(self.start(hub, model, **more))
 
     def files(self) -> dict[str, bytes]:
-        """What vLLM would find."""
+        """The files that vLLM would find."""
         return {path.name: path.read_bytes() for path in self.cache.glob("models--*/snapshots/*/*") if path.exists()}
 
     def leftovers(self) -> list[Path]:
@@ -89,7 +89,7 @@ def expected(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "README.md"}
 
 
-def test_what_vllm_needs_comes_and_the_rest_does_not(fetch: Fetcher, folder: Path) -> None:
+def test_only_the_files_that_vllm_needs_are_downloaded(fetch: Fetcher, folder: Path) -> None:
     with serving(folder) as hub:
         answer = fetch(hub)
         assert answer == {
@@ -101,20 +101,20 @@ def test_what_vllm_needs_comes_and_the_rest_does_not(fetch: Fetcher, folder: Pat
         assert fetch.files() == expected(folder)
         assert not fetch.leftovers()
         again = fetch(hub)
-    assert (again["reason"], again["step"]) == ("", "Importing"), "nothing was left to fetch"
+    assert (again["reason"], again["step"]) == ("", "Importing"), "no file was left to download"
 
 
-def test_a_cut_connection_goes_on_where_it_was_cut(fetch: Fetcher, folder: Path) -> None:
-    """huggingface_hub keeps what has arrived in pieces of 10 MiB."""
+def test_a_download_resumes_after_a_cut_connection(fetch: Fetcher, folder: Path) -> None:
+    """huggingface_hub stores received data in pieces of 10 MiB."""
     (folder / "model-00002-of-00002.safetensors").write_bytes(os.urandom(24 << 20))
     faults = Faults(cut_after_bytes=11 << 20, cuts=2)
     with serving(folder, faults) as hub:
         assert fetch(hub)["reason"] == ""
     assert fetch.files() == expected(folder)
-    assert [start for _, start in faults.ranges if start], "the rest was asked for, not the whole again"
+    assert [start for _, start in faults.ranges if start], "only the rest was requested"
 
 
-def test_what_was_complete_survives_a_killed_pod(fetch: Fetcher, folder: Path) -> None:
+def test_complete_files_survive_a_killed_pod(fetch: Fetcher, folder: Path) -> None:
     faults = Faults(bytes_per_second=1 << 20)
     (folder / "model-00001-of-00002.safetensors").write_bytes(os.urandom(1000))
     with serving(folder, faults) as hub:
@@ -134,7 +134,7 @@ def test_what_was_complete_survives_a_killed_pod(fetch: Fetcher, folder: Path) -
     assert not [*fetch.cache.glob("models--*/forebay-unchecked/*")], "the first pod's file was checked by the second"
 
 
-def test_a_corrupt_file_is_found_and_fetched_again(fetch: Fetcher, folder: Path) -> None:
+def test_a_corrupt_file_is_detected_and_downloaded_again(fetch: Fetcher, folder: Path) -> None:
     with serving(folder, Faults(corrupt=1)) as hub:
         assert fetch(hub)["reason"] == ""
     assert fetch.files() == expected(folder)
@@ -144,7 +144,7 @@ def test_a_file_that_stays_corrupt_ends_the_start(fetch: Fetcher, folder: Path) 
     with serving(folder, Faults(corrupt=99)) as hub:
         answer = fetch(hub)
     assert answer["reason"] == "CorruptDownload"
-    assert [*fetch.files()] == ["config.json"], "what is wrong is not left where vLLM would find it"
+    assert [*fetch.files()] == ["config.json"], "the corrupt file is not in a place where vLLM would find it"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_file_that_stays_corrupt_ends_the_start(fetch: Fetcher, folder: Path) 
         (REPOSITORY, "", 500, ("HubFailed", 1)),
     ],
 )
-def test_a_refusal_of_the_hub_is_told(
+def test_a_refusal_of_the_hub_is_reported(
     request: pytest.FixtureRequest, model: str, token: str, status: int, told: tuple[str, int]
 ) -> None:
     folder, fetch = request.getfixturevalue("folder"), request.getfixturevalue("fetch")
@@ -164,7 +164,7 @@ def test_a_refusal_of_the_hub_is_told(
     assert (answer["reason"], answer["exit"]) == told
 
 
-def test_a_token_opens_a_gated_repository_and_is_not_told(fetch: Fetcher, folder: Path) -> None:
+def test_a_token_gives_access_to_a_gated_repository_and_is_not_logged(fetch: Fetcher, folder: Path) -> None:
     with serving(folder, token="hf_secret") as hub:
         assert fetch(hub, HF_TOKEN="hf_secret")["reason"] == ""
         refused = fetch(hub, HF_TOKEN="hf_wrong_one")
@@ -172,7 +172,7 @@ def test_a_token_opens_a_gated_repository_and_is_not_told(fetch: Fetcher, folder
     assert "hf_wrong_one" not in json.dumps(refused)
 
 
-def test_without_the_hub_the_cache_is_enough(fetch: Fetcher, folder: Path) -> None:
+def test_without_the_hub_the_cache_is_used(fetch: Fetcher, folder: Path) -> None:
     with serving(folder) as hub:
         address = endpoint(hub)
         fetch(hub)
@@ -192,7 +192,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(path)], check=True)
 
 
-def test_a_disk_too_small_is_told_before_the_first_byte(fetch: Fetcher, folder: Path, small_disk: Path) -> None:
+def test_a_disk_that_is_too_small_is_reported_before_the_first_byte(
+    fetch: Fetcher, folder: Path, small_disk: Path
+) -> None:
     faults = Faults()
     with serving(folder, faults) as hub:
         answer = fetch(hub)
@@ -200,7 +202,7 @@ def test_a_disk_too_small_is_told_before_the_first_byte(fetch: Fetcher, folder: 
     assert "6.0 MiB are still missing, and 4.0 MiB are free" in str(answer["message"])
 
 
-def test_a_disk_that_fills_up_meanwhile_is_told(fetch: Fetcher, folder: Path, small_disk: Path) -> None:
+def test_a_disk_that_fills_up_during_the_download_is_reported(fetch: Fetcher, folder: Path, small_disk: Path) -> None:
     (folder / "model-00002-of-00002.safetensors").unlink()
     with serving(folder, Faults(bytes_per_second=1 << 20)) as hub:
         process = fetch.start(hub)
@@ -219,7 +221,7 @@ def test_two_pods_share_a_volume(fetch: Fetcher, folder: Path) -> None:
         assert [result(process)["reason"] for process in both] == ["", ""]
     assert fetch.files() == expected(folder)
     assert not fetch.leftovers()
-    assert len(faults.ranges) == 2, "each file came once"
+    assert len(faults.ranges) == 2, "each file was downloaded once"
 
 
 def test_a_start_reports_its_download_and_the_steps_after_it(

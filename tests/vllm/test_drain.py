@@ -1,4 +1,4 @@
-"""SIGTERM under load, on a real server with the canned executor: no stream is cut, no new request comes in."""
+"""SIGTERM under load, on a real server with the canned executor: no stream is cut, no new request is accepted."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ TOKENS = 200
 
 
 class Stream:
-    """One streamed request in a thread of its own."""
+    """One streamed request in its own thread."""
 
     def __init__(self, server: Server) -> None:
         self.tokens = 0
@@ -56,7 +56,7 @@ def post(server: Server, body: dict[str, object]) -> "urllib.response.addinfourl
     return answer
 
 
-def test_no_stream_is_cut_and_no_request_comes_in(serve: Callable[..., Server]) -> None:
+def test_a_drain_cuts_no_stream_and_accepts_no_request(serve: Callable[..., Server]) -> None:
     server = serve(**CANNED, MAX_NUM_SEQS="256")
     server.wait_for("/readyz")
     streams = [Stream(server) for _ in range(STREAMS)]
@@ -64,7 +64,7 @@ def test_no_stream_is_cut_and_no_request_comes_in(serve: Callable[..., Server]) 
         time.sleep(0.1)
     server.process.send_signal(signal.SIGTERM)
     server.wait_for("/readyz", 503, 10)
-    assert server.ops("/livez")[0] == 200, "a pod that leaves is not ill"
+    assert server.ops("/livez")[0] == 200, "a draining pod is not unhealthy"
     refusals = []
     while in_flight(server):
         try:

@@ -48,7 +48,7 @@ def changed(tiny_model: Path, tmp_path: Path) -> Callable[..., str]:
         ({"TENSOR_PARALLEL_SIZE": "3"}, "InvalidParallelism", "2 attention heads"),
     ],
 )
-def test_a_wrong_setting_is_told(serve: Serve, variables: dict[str, str], reason: str, says: str) -> None:
+def test_an_invalid_setting_is_reported(serve: Serve, variables: dict[str, str], reason: str, says: str) -> None:
     failure = serve(**variables).failure()
     assert (failure["reason"], failure["status"]) == (reason, "78"), failure
     assert says in failure["message"]
@@ -63,7 +63,7 @@ def test_a_wrong_setting_is_told(serve: Serve, variables: dict[str, str], reason
         ({"quantization_config": {"quant_method": "nope"}}, "UnknownQuantization", "nope"),
     ],
 )
-def test_a_model_that_vllm_cannot_run_is_told(
+def test_a_model_that_vllm_cannot_run_is_reported(
     serve: Serve, changed: Callable[..., str], fields: dict[str, object], reason: str, says: str
 ) -> None:
     failure = serve(MODEL_NAME=changed(**fields)).failure()
@@ -71,7 +71,7 @@ def test_a_model_that_vllm_cannot_run_is_told(
     assert says in failure["message"]
 
 
-def test_an_adapter_of_too_high_a_rank_is_told(serve: Serve, tmp_path: Path) -> None:
+def test_an_adapter_with_too_high_a_rank_is_reported(serve: Serve, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     config = {"peft_type": "LORA", "r": 64, "lora_alpha": 16, "target_modules": ["q_proj"]}
@@ -87,7 +87,7 @@ def gated(tiny_model: Path) -> Iterator[str]:
         yield endpoint(hub)
 
 
-def test_a_gated_repository_is_told_within_seconds(serve: Serve, gated: str) -> None:
+def test_a_gated_repository_is_reported_within_seconds(serve: Serve, gated: str) -> None:
     failure = serve(MODEL_NAME=REPOSITORY, HF_ENDPOINT=gated).failure()
     assert (failure["reason"], failure["status"]) == ("GatedRepository", "78")
 
@@ -102,7 +102,7 @@ PathFinder.find_spec = find_spec
 """For sitecustomize.py: Python finds no torchvision."""
 
 
-def test_a_library_that_a_models_class_lacks_is_named(serve: Serve, models: Models, tmp_path: Path) -> None:
+def test_a_library_missing_for_a_model_class_is_named(serve: Serve, models: Models, tmp_path: Path) -> None:
     (tmp_path / "without").mkdir()
     (tmp_path / "without/sitecustomize.py").write_text(NO_TORCHVISION)
     path = os.pathsep.join(filter(None, (str(tmp_path / "without"), os.environ.get("PYTHONPATH"))))
@@ -112,7 +112,7 @@ def test_a_library_that_a_models_class_lacks_is_named(serve: Serve, models: Mode
     assert "torchvision" in failure["message"].lower()
 
 
-def test_a_start_that_takes_too_long_ends_and_says_at_which_step(serve: Serve) -> None:
+def test_a_start_that_takes_too_long_ends_and_names_its_step(serve: Serve) -> None:
     failure = serve(VLLM_STARTUP_TIMEOUT="1").failure(20)
     assert (failure["reason"], failure["status"]) == ("StartupTimeout", "1"), failure
     assert "within 1 s" in failure["message"]
@@ -134,7 +134,7 @@ def test_a_model_that_never_answers_ends_with_its_engine(serve: Serve) -> None:
         time.sleep(0.1)
 
 
-def test_an_engine_killed_while_it_starts_is_told(serve: Serve) -> None:
+def test_an_engine_killed_while_it_starts_is_reported(serve: Serve) -> None:
     server = serve()
     server.wait_for("/startup")
     while not (engines := [pid for pid in server.children() if b"EngineCore" in command(pid)]):

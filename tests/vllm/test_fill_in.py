@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import ask
 from tests.vllm.models import Models
 from tests.vllm.server import Server
+from tests.vllm.server_calls import ask
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def complete(server: Server, **fields: Any) -> tuple[int, Any]:
     return ask(server, "/v1/completions", model="tiny", max_tokens=4, **fields)
 
 
-def test_a_suffix_is_put_into_the_prompt(coder: Server) -> None:
+def test_a_suffix_is_inserted_into_the_prompt(coder: Server) -> None:
     status, reply = complete(coder, prompt=["ab", "c"], suffix="de", return_token_ids=True)
     assert status == 200, reply
     prompts = [
@@ -32,13 +32,13 @@ def test_a_suffix_is_put_into_the_prompt(coder: Server) -> None:
     assert all(len(choice["prompt_token_ids"]) <= 7 for choice in reply["choices"]), "each mark is one token"
 
 
-def test_what_does_not_go_with_a_suffix_is_refused(coder: Server) -> None:
+def test_fields_that_conflict_with_a_suffix_are_rejected(coder: Server) -> None:
     for fields in ({"prompt": "ab", "echo": True}, {"prompt": [1, 2]}):
         status, reply = complete(coder, suffix="de", **fields)
         assert (status, reply["error"]["param"], reply["error"]["code"]) == (400, "suffix", "unsupported_parameter")
 
 
-def test_a_model_that_cannot_fill_in_says_so(writer: Server) -> None:
+def test_a_model_that_cannot_fill_in_gives_an_error(writer: Server) -> None:
     status, reply = complete(writer, prompt="ab", suffix="de")
     assert (status, reply["error"]["param"]) == (400, "suffix"), reply
     assert complete(writer, prompt="ab", suffix="")[0] == 200

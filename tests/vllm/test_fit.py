@@ -64,7 +64,7 @@ KINDS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text",
 
 @pytest.fixture(scope="module")
 def compared(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """All kinds by one process, whose imports take longer than they."""
+    """All kinds in one process, because its imports take longer than the models."""
     env = environment(tmp_path_factory.mktemp("fit"), {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"})
     command = [vllm_python, "-c", PROGRAM, str(free_port()), *KINDS]
     ran = subprocess.run(command, env={**os.environ, **env}, text=True, capture_output=True, timeout=600, check=False)

@@ -10,10 +10,10 @@ from tests.vllm.server import environment
 PROGRAM = Path(__file__).parent / "every_flag.py"
 
 DEVICE = {name: os.environ[name] for name in ("VLLM_TARGET_DEVICE",) if name in os.environ}
-"""cpu for vLLM that was built without kernels, which would else look for a GPU."""
+"""cpu for vLLM that was built without kernels, which would otherwise search for a GPU."""
 
 
-def test_every_flag_is_set_by_its_variable_and_refuses_what_is_wrong(vllm_python: str, tmp_path: Path) -> None:
+def test_every_flag_is_set_by_its_variable_and_rejects_invalid_values(vllm_python: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [vllm_python, str(PROGRAM)],
         env=environment(tmp_path, DEVICE),
@@ -29,7 +29,7 @@ def test_every_flag_is_set_by_its_variable_and_refuses_what_is_wrong(vllm_python
     assert report["right values"] > 700
 
 
-def test_all_wrong_values_are_told_at_once_within_seconds(vllm_python: str, tmp_path: Path) -> None:
+def test_all_invalid_values_are_reported_together_within_seconds(vllm_python: str, tmp_path: Path) -> None:
     wrong = {
         "MODEL_NAME": "acme/none",
         "MAX_MODEL_LEN": "many",

@@ -1,5 +1,5 @@
-"""Everything of the API for models that write: a tiny model of random weights with an adapter, so what is seen is the
-shape of answers and that constraints hold; and canned answers for what a model has to say to be understood."""
+"""The whole API for text models: a tiny model of random weights with an adapter, to check the
+shape of answers and constraints; and canned answers for outputs that are parsed, such as tool calls."""
 
 import json
 import re
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import BASES, ask, assert_not_available, both_urls, client, events, post
 from tests.vllm.models import ROLE
 from tests.vllm.routes import HELLO
 from tests.vllm.server import NAME, Server
+from tests.vllm.server_calls import BASES, ask, assert_not_available, both_urls, client, events, post
 
 pytestmark = pytest.mark.gate
 
@@ -80,7 +80,7 @@ def test_sampling(writer: Server, base: str) -> None:
 
 
 @both_urls
-def test_what_is_written_ends_at_a_stop(writer: Server, base: str) -> None:
+def test_generated_text_ends_at_a_stop_string(writer: Server, base: str) -> None:
     structure = {"structured_outputs": {"regex": "abcdefgh"}}
     reply = chat(writer, base, stop=["d"], max_tokens=16, **structure)
     assert reply["choices"][0]["message"]["content"] == "abc"
@@ -122,12 +122,14 @@ SCHEMA = WEATHER["function"]["parameters"]
         "guided_json",
     ],
 )
-def test_answers_have_the_structure_asked_for(writer: Server, base: str, structure: dict[str, Any], holds: Any) -> None:
+def test_responses_have_the_requested_structure(
+    writer: Server, base: str, structure: dict[str, Any], holds: Any
+) -> None:
     reply = chat(writer, base, max_tokens=64, **structure)
     assert holds(reply["choices"][0]["message"]["content"])
 
 
-def test_old_names_of_constraints_hold_on_every_api(writer: Server) -> None:
+def test_old_names_of_constraints_work_on_every_api(writer: Server) -> None:
     status, reply = ask(writer, "/v1/completions", model=NAME, prompt="Hello", guided_regex="[0-9]{4}", max_tokens=64)
     assert re.fullmatch("[0-9]{4}", reply["choices"][0]["text"]), (status, reply)
     status, reply = ask(writer, "/v1/responses", model=NAME, input="Hello", guided_choice=["yes"], max_output_tokens=64)
@@ -145,7 +147,7 @@ def test_several_choices_at_temperature_0_are_the_most_likely_one(writer: Server
     assert chat(writer, top_p=0)["choices"][0]["message"]["content"] == first
 
 
-def test_max_tokens_above_the_context_is_an_upper_bound_but_for_jobs(writer: Server) -> None:
+def test_max_tokens_above_the_context_is_an_upper_bound_except_for_jobs(writer: Server) -> None:
     stop: dict[str, Any] = {"structured_outputs": {"regex": "abcd"}}
     assert chat(writer, max_tokens=10**7, **stop)["choices"][0]["message"]["content"] == "abcd"
     assert chat(writer, max_completion_tokens=10**7, max_tokens=None, **stop)["choices"]
@@ -158,11 +160,11 @@ def test_max_tokens_above_the_context_is_an_upper_bound_but_for_jobs(writer: Ser
     assert "max_tokens" in answer["output"][0]["body"]["error"]["message"]
 
 
-def test_more_than_four_stop_strings_are_taken(writer: Server) -> None:
+def test_more_than_four_stop_strings_are_accepted(writer: Server) -> None:
     assert chat(writer, stop=[f"stop {number}" for number in range(9)])
 
 
-def test_tools_of_anthropics_servers_are_left_out(writer: Server) -> None:
+def test_tools_of_anthropics_servers_are_omitted(writer: Server) -> None:
     own = {"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
     tools = [own, {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}]
     status, reply = ask(writer, "/v1/messages", model=NAME, messages=HELLO, tools=tools, max_tokens=4)
@@ -177,7 +179,7 @@ def test_a_budget_for_thinking_is_no_error_where_the_model_does_not_think(writer
     assert is_city(reply["content"][-1]["text"])
 
 
-def test_tools_that_openais_clients_send_are_taken(writer: Server) -> None:
+def test_tools_that_openais_clients_send_are_accepted(writer: Server) -> None:
     grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
     function = {"type": "function", **WEATHER["function"]}
     tools = [function, {"type": "custom", "name": "apply_patch", "format": grammar}]
@@ -214,7 +216,7 @@ def test_fields_without_effect_are_named_in_a_header(writer: Server) -> None:
     assert "x-forebay-ignored" not in plain.headers
 
 
-def test_fields_whose_meaning_would_be_lost_are_refused(writer: Server) -> None:
+def test_fields_whose_meaning_would_be_lost_are_rejected(writer: Server) -> None:
     for path, fields in (
         ("chat/completions", {"messages": HELLO, "modalities": ["audio"]}),
         ("responses", {"input": "Hi", "conversation": "conv_1"}),
@@ -224,7 +226,7 @@ def test_fields_whose_meaning_would_be_lost_are_refused(writer: Server) -> None:
         assert (status, reply["error"]["param"]) == (400, list(fields)[1]), reply
 
 
-def test_a_conversation_that_is_not_stored_must_be_sent_whole(writer: Server) -> None:
+def test_a_conversation_that_is_not_stored_must_be_sent_completely(writer: Server) -> None:
     status, content = ask(writer, "/v1/responses", model=NAME, input="Hi", previous_response_id="resp_1")
     assert (status, content["error"]["type"]) == (404, "invalid_request_error"), content
     assert "send the whole conversation as input" in content["error"]["message"]
@@ -232,7 +234,7 @@ def test_a_conversation_that_is_not_stored_must_be_sent_whole(writer: Server) ->
 
 @both_urls
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
-def test_tools_are_called_when_they_must_be(writer: Server, base: str, choice: Any) -> None:
+def test_required_tools_are_called(writer: Server, base: str, choice: Any) -> None:
     fields = {"tools": [WEATHER], "tool_choice": choice, "max_tokens": 128, "seed": 7}  # by others it may never end
     (call,) = chat(writer, base, **fields)["choices"][0]["message"]["tool_calls"][:1]
     assert call["function"]["name"] == "weather"
@@ -286,7 +288,7 @@ def test_one_request_has_a_bounded_number_of_answers(writer: Server, base: str) 
         ("messages", {"messages": [{"role": "user", "content": 7}], "max_tokens": 4}, None),
     ],
 )
-def test_what_is_wrong_with_a_request_is_one_sentence(
+def test_an_invalid_request_gets_one_short_message(
     writer: Server, base: str, route: str, fields: dict[str, Any], param: str | None
 ) -> None:
     status, content = ask(writer, f"{base}/{route}", model=NAME, **fields)
@@ -299,14 +301,14 @@ def test_what_is_wrong_with_a_request_is_one_sentence(
 
 
 @both_urls
-def test_a_body_of_another_type_is_refused_in_one_sentence(writer: Server, base: str) -> None:
+def test_a_body_of_another_type_is_rejected_with_one_short_message(writer: Server, base: str) -> None:
     status, text = post(writer, f"{base}/chat/completions", b"model=x", kind="application/x-www-form-urlencoded")
     assert status == 400, text
     assert "application/json" in json.loads(text)["error"]["message"]
 
 
 @both_urls
-def test_what_a_model_that_writes_cannot_do_is_said(writer: Server, base: str) -> None:
+def test_a_text_model_reports_unsupported_routes(writer: Server, base: str) -> None:
     for route in ("embeddings", "score", "rerank", "classify", "moderations", "pooling", "realtime", "audio/speech"):
         assert_not_available(ask(writer, f"{base}/{route}", model=NAME, input="Hello"))
     for route in ("images/generations", "files", "batches"):
@@ -314,7 +316,7 @@ def test_what_a_model_that_writes_cannot_do_is_said(writer: Server, base: str) -
 
 
 @both_urls
-def test_reasoning_is_apart_from_the_answer(canned: Server, base: str) -> None:
+def test_reasoning_is_separate_from_the_answer(canned: Server, base: str) -> None:
     message = chat(canned, base, max_tokens=200)["choices"][0]["message"]
     assert message["reasoning"] == message["reasoning_content"] == "It is asked."
     assert message["content"].startswith("<tool_call>")
@@ -326,7 +328,7 @@ def test_reasoning_is_apart_from_the_answer(canned: Server, base: str) -> None:
 
 
 @both_urls
-def test_a_model_may_call_tools_of_its_own_will(canned: Server, base: str) -> None:
+def test_a_model_may_choose_to_call_tools(canned: Server, base: str) -> None:
     fields = {"model": NAME, "messages": HELLO, "tools": [WEATHER], "tool_choice": "auto", "max_tokens": 200}
     choice = chat(canned, base, **fields)["choices"][0]
     (call,) = choice["message"]["tool_calls"]

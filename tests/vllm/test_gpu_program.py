@@ -45,7 +45,7 @@ def travelled_wheel(folder: Path) -> None:
 
 
 def rows(results: Path, part: str) -> list[Row]:
-    """What a part measured; it must be complete."""
+    """The measurements of a part, which must be complete."""
     content = json.loads((results / f"{part}.json").read_text())
     assert content["state"] == "complete"
     assert content["seconds"] < 240
@@ -74,14 +74,14 @@ def test_the_engine_sleeps_at_both_levels_and_answers_as_before(results: Path) -
     assert {row["answer after"] for row in measured} == {"200, the same text"}
 
 
-def test_the_estimate_stands_beside_what_vllm_took(results: Path) -> None:
+def test_the_estimate_is_compared_with_the_memory_of_vllm(results: Path) -> None:
     measured = rows(results, "fit")
     assert len(measured) == 2
     for row in measured:
         assert row["KV cache of 1,024 tokens estimated, MiB"] == pytest.approx(row["1,024 tokens took, MiB"], rel=0.05)
 
 
-def test_no_stream_is_cut_and_a_stopped_engine_is_seen(results: Path) -> None:
+def test_no_stream_is_cut_and_a_stopped_engine_is_detected(results: Path) -> None:
     under_load, stopped, drained = rows(results, "drain")
     assert (under_load["livez answers"], under_load["readyz answers"], under_load["streams cut"]) == ("200",) * 2 + (
         "none",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.asking import ask
 from tests.vllm.routes import HELLO
 from tests.vllm.server import KEY, NAME, Server
+from tests.vllm.server_calls import ask
 
 pytestmark = pytest.mark.gate
 
@@ -30,9 +30,9 @@ LETTERS = {"regex": "[a-z]{12}"}
 
 
 def check_sizes(items: list[Any], sizes: list[int]) -> None:
-    """Each item is as large as it should be, and the last one at most.
+    """Each item has its expected size, and the last one at most that size.
 
-    vLLM joins tokens that no client has taken yet, so on a busy machine there are fewer tokens than letters.
+    vLLM joins tokens that no client has read yet, so on a busy machine there are fewer tokens than letters.
     """
     lengths = [len(item["choices"][0]["tokens"]) for item in items]
     assert lengths[:-1] == sizes[: len(lengths) - 1]
@@ -66,7 +66,7 @@ def test_openai_jobs_are_raw_text_by_default(writer: Server) -> None:
     assert tokens["count"] == 5
 
 
-def test_openai_jobs_are_chunks_when_asked(canned: Server) -> None:
+def test_openai_jobs_are_chunks_on_request(canned: Server) -> None:
     """RAW_OPENAI_OUTPUT=0, DEFAULT_MIN_BATCH_SIZE=2, DEFAULT_BATCH_SIZE_GROWTH_FACTOR=1.5, DEFAULT_BATCH_SIZE=3.
 
     Each of the eight choices has a first chunk with its role alone. How many more there are depends on the load: vLLM
@@ -80,7 +80,7 @@ def test_openai_jobs_are_chunks_when_asked(canned: Server) -> None:
     assert whole["object"] == "chat.completion"
 
 
-def test_prompt_and_messages_get_vllms_own_answers_when_asked(canned: Server) -> None:
+def test_prompt_and_messages_get_vllms_own_responses_on_request(canned: Server) -> None:
     """RAW_VLLM_OUTPUT=1: what RunPod's worker answers since 2026-08."""
     (completion,) = job(canned, prompt="Hello", sampling_params={"max_tokens": 3})
     assert (completion["object"], completion["usage"]["completion_tokens"]) == ("text_completion", 3)

@@ -1,4 +1,4 @@
-"""Keys and tokens on a real run: what they open, and that nothing shows them."""
+"""Keys and tokens in a real run: their access, and that no output shows them."""
 
 import json
 import urllib.error
@@ -23,11 +23,11 @@ def status(server: Server, key: str, body: bytes = b'{"prompt": "Hello", "max_to
     return fetch(request, 60)[0]
 
 
-def test_keys_change_while_the_server_runs_and_are_told_nowhere(
+def test_keys_change_while_the_server_runs_and_are_never_logged(
     vllm_python: str, tiny_model: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
-    """With the most that can be logged. The token of the hub is a variable, as users give it; vLLM's processes need
-    it for what they fetch themselves, so only arguments, logs and answers are looked at for it."""
+    """With the most detailed logs. The token of the hub is a variable, as users give it; vLLM's processes need
+    it for their own downloads, so only arguments, logs and answers are searched for it."""
     keys, control = tmp_path / "keys", tmp_path / "control"
     for folder in (keys, control):
         folder.mkdir()
@@ -52,23 +52,23 @@ def test_keys_change_while_the_server_runs_and_are_told_nowhere(
     assert status(server, KEYS["old"], b"{") == 400
     assert status(server, KEYS["new"]) == status(server, SENT) == status(server, TOKEN) == 401
     (keys / "two").write_text(KEYS["new"])
-    wait_for(lambda: status(server, KEYS["new"]) == 200, "the folder is looked at")
+    wait_for(lambda: status(server, KEYS["new"]) == 200, "the folder is read")
     assert status(server, KEYS["old"]) == 200
     (keys / "one").unlink()
-    wait_for(lambda: status(server, KEYS["old"]) == 401, "the folder is looked at")
+    wait_for(lambda: status(server, KEYS["old"]) == 401, "the folder is read")
     assert status(server, KEYS["new"]) == 200
     for process in (server.process.pid, *server.children()):
         arguments = Path(f"/proc/{process}/cmdline").read_bytes().decode()
         variables = Path(f"/proc/{process}/environ").read_bytes().decode()
-        assert not told(arguments, HF_TOKEN)
-        assert not told(variables)
+        assert not find_secrets(arguments, HF_TOKEN)
+        assert not find_secrets(variables)
     for path in ("/metrics", "/startup", "/readyz"):
-        assert not told(server.ops(path)[1], HF_TOKEN)
+        assert not find_secrets(server.ops(path)[1], HF_TOKEN)
     server.end()
     log = server.log.read_text()
     assert "DEBUG" in log
-    assert not told(log, HF_TOKEN)
+    assert not find_secrets(log, HF_TOKEN)
 
 
-def told(text: str, *more: str) -> list[str]:
+def find_secrets(text: str, *more: str) -> list[str]:
     return [secret for secret in (*KEYS.values(), TOKEN, SENT, *more) if secret in text or json.dumps(secret) in text]

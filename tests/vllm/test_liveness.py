@@ -61,7 +61,7 @@ def stop_all(pids: list[int], number: int) -> None:
 
 
 @pytest.mark.parametrize("variables", [ONE_PROCESS, WORKERS], ids=["one process", "an engine with two workers"])
-def test_a_wedged_engine_is_seen_and_one_that_goes_on_is_well_again(serve: Serve, variables: dict[str, str]) -> None:
+def test_a_wedged_engine_is_detected_and_recovers_when_it_continues(serve: Serve, variables: dict[str, str]) -> None:
     server = serve(**variables)
     server.wait_for("/readyz")
     ask(server)
@@ -84,8 +84,8 @@ def test_a_wedged_engine_is_seen_and_one_that_goes_on_is_well_again(serve: Serve
 @pytest.mark.parametrize(
     "variables", [ONE_PROCESS, WORKERS, ENGINES], ids=["one process", "an engine with two workers", "two engines"]
 )
-def test_a_dead_process_is_seen_at_once(serve: Serve, variables: dict[str, str]) -> None:
-    """Nothing else can show it: no request runs, and nothing probes an idle engine. The limit is for a busy machine."""
+def test_a_dead_process_is_detected_immediately(serve: Serve, variables: dict[str, str]) -> None:
+    """Only the watch of processes can detect it: no request runs. The limit is for a busy machine."""
     server = serve(**variables)
     server.wait_for("/readyz")
     began = time.monotonic()
@@ -100,7 +100,7 @@ def test_a_dead_process_is_seen_at_once(serve: Serve, variables: dict[str, str])
     assert server.process.wait(30) == 1
 
 
-def test_an_idle_engine_is_asked_and_one_that_hangs_is_found_so(serve: Serve) -> None:
+def test_an_idle_engine_is_probed_and_a_hanging_one_is_detected(serve: Serve) -> None:
     server = serve(FOREBAY_ENGINE_STUCK_SECONDS="3", FOREBAY_ENGINE_PROBE_SECONDS="2")
     server.wait_for("/readyz")
     server.wait_for_metric("forebay_engine_idle_seconds", lambda idle: idle > 1.5)
@@ -113,7 +113,7 @@ def test_an_idle_engine_is_asked_and_one_that_hangs_is_found_so(serve: Serve) ->
         stop_all(frozen, signal.SIGCONT)
 
 
-def test_a_pod_under_full_load_is_never_called_ill(serve: Serve) -> None:
+def test_a_pod_under_full_load_is_never_unhealthy(serve: Serve) -> None:
     """400 requests for 16 places: the last waits far longer than what counts as wedged."""
     server = serve(**CANNED, FOREBAY_ENGINE_STUCK_SECONDS="2", FOREBAY_ENGINE_PROBE_SECONDS="1", MAX_NUM_SEQS="16")
     server.wait_for("/readyz")

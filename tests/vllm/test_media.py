@@ -1,4 +1,4 @@
-"""Models that hear and see, of random weights: the shape of answers, and what is said of media that cannot be had."""
+"""Audio and image models with random weights: the shape of answers, and errors about media that cannot be fetched."""
 
 import base64
 import json
@@ -9,9 +9,9 @@ from typing import ClassVar
 import pytest
 
 from forebay_server.lifecycle.warmup import second_of_silence
-from tests.vllm.asking import ask, assert_not_available, both_urls, client, events, send_file
 from tests.vllm.media import red_square
 from tests.vllm.server import NAME, Server
+from tests.vllm.server_calls import ask, assert_not_available, both_urls, client, events, send_file
 
 pytestmark = pytest.mark.gate
 
@@ -20,7 +20,7 @@ SOUND = ("silence.wav", second_of_silence(), "audio/wav")
 
 
 @both_urls
-def test_speech_becomes_text(whisper: Server, base: str) -> None:
+def test_speech_is_transcribed(whisper: Server, base: str) -> None:
     audio = client(whisper, base).audio
     few = {"max_completion_tokens": 4}
     plain = audio.transcriptions.create(model=NAME, file=SOUND, language="en", extra_body=few)
@@ -38,7 +38,7 @@ def test_speech_becomes_text(whisper: Server, base: str) -> None:
 
 @both_urls
 @pytest.mark.parametrize("task", ["transcriptions", "translations"])
-def test_text_of_speech_is_streamed(whisper: Server, base: str, task: str) -> None:
+def test_transcriptions_are_streamed(whisper: Server, base: str, task: str) -> None:
     form = {"model": NAME, "language": "en", "stream": "true", "max_completion_tokens": "4"}
     status, text = send_file(whisper, f"{base}/audio/{task}", second_of_silence(), **form)
     assert status == 200, text
@@ -49,14 +49,14 @@ def test_text_of_speech_is_streamed(whisper: Server, base: str, task: str) -> No
 
 
 @both_urls
-def test_what_is_no_sound_is_refused(whisper: Server, base: str) -> None:
+def test_a_file_that_is_not_sound_is_rejected(whisper: Server, base: str) -> None:
     status, text = send_file(whisper, f"{base}/audio/transcriptions", b"no sound", model=NAME)
     assert status == 400, text
     assert json.loads(text)["error"]["type"] == "invalid_request_error"
 
 
 @both_urls
-def test_what_a_model_that_hears_cannot_do_is_said(whisper: Server, base: str) -> None:
+def test_an_audio_model_reports_unsupported_routes(whisper: Server, base: str) -> None:
     for route in ("chat/completions", "completions", "embeddings", "realtime", "audio/speech", "moderations"):
         assert_not_available(ask(whisper, f"{base}/{route}", model=NAME))
 
@@ -67,7 +67,7 @@ def seeing(url: str) -> dict[str, object]:
 
 
 @both_urls
-def test_images_are_seen(llava: Server, base: str) -> None:
+def test_images_reach_the_model(llava: Server, base: str) -> None:
     status, content = ask(llava, f"{base}/chat/completions", **seeing(red_square()))
     assert status == 200, content
     without = ask(llava, f"{base}/chat/completions", model=NAME, messages=[{"role": "user", "content": "What is it?"}])
@@ -79,7 +79,7 @@ def test_images_are_seen(llava: Server, base: str) -> None:
 @pytest.mark.parametrize(
     "url", ["data:image/png;base64,notbase64!", "http://127.0.0.1:9/closed.png", "file:///etc/hostname", "gopher://x"]
 )
-def test_an_image_that_cannot_be_had_is_the_requests_fault(llava: Server, base: str, url: str) -> None:
+def test_an_image_that_cannot_be_fetched_is_a_client_error(llava: Server, base: str, url: str) -> None:
     status, content = ask(llava, f"{base}/chat/completions", **seeing(url))
     assert (status, content["error"]["type"]) == (400, "invalid_request_error"), content
 
@@ -100,7 +100,7 @@ class Pictures(BaseHTTPRequestHandler):
         self.wfile.write(image)
 
 
-def test_an_image_may_come_from_a_url_but_not_by_a_detour(llava: Server) -> None:
+def test_an_image_url_may_not_redirect(llava: Server) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as there:
         threading.Thread(target=there.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{there.server_port}"
@@ -112,7 +112,7 @@ def test_an_image_may_come_from_a_url_but_not_by_a_detour(llava: Server) -> None
     assert Pictures.asked == ["/red.png", "/moved"]
 
 
-def test_a_model_that_does_not_hear_refuses_sound(llava: Server) -> None:
+def test_a_model_without_audio_rejects_sound(llava: Server) -> None:
     parts = [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]
     messages = [{"role": "user", "content": parts}]
     status, content = ask(llava, "/v1/chat/completions", model=NAME, messages=messages)

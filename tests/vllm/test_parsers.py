@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from forebay_server.config.model_families import FAMILIES
-from tests.vllm.asking import ask
 from tests.vllm.server import Server, environment
+from tests.vllm.server_calls import ask
 
 TEMPLATE = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}{{ messages[0].content }}"
-"""A chat template by which a model of the kind llama counts as one that writes as Hermes does."""
+"""A chat template that marks a model of the kind llama as one with Hermes' format."""
 
 REGISTERED = """
 import json
@@ -48,14 +48,14 @@ def call_a_tool(server: Server) -> tuple[int, Any]:
     return ask(server, "/v1/chat/completions", model="tiny", messages=question, tools=[WEATHER], max_tokens=4)
 
 
-def test_a_known_family_may_call_tools_without_a_setting(serve: Callable[..., Server]) -> None:
+def test_a_known_model_family_can_call_tools_without_a_setting(serve: Callable[..., Server]) -> None:
     server = serve(CUSTOM_CHAT_TEMPLATE=TEMPLATE, OPENAI_SERVED_MODEL_NAME_OVERRIDE="tiny")
     status, reply = call_a_tool(server)
     assert status == 200, reply
     assert "Tool calls are read by the parser hermes" in server.log.read_text()
 
 
-def test_the_setting_turns_the_parser_off(serve: Callable[..., Server]) -> None:
+def test_the_setting_disables_the_parser(serve: Callable[..., Server]) -> None:
     off = {"AUTO_TOOL_CALL_PARSER": "0", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "tiny"}
     server = serve(CUSTOM_CHAT_TEMPLATE=TEMPLATE, **off)
     status, reply = call_a_tool(server)

@@ -1,9 +1,9 @@
-"""Models that classify, score and embed; random weights, so what is seen is the shape of the answers."""
+"""Models that classify, score and embed; random weights, so tests check the shape of the answers."""
 
 import pytest
 
-from tests.vllm.asking import ask, assert_not_available, both_urls, client
 from tests.vllm.server import NAME, Server
+from tests.vllm.server_calls import ask, assert_not_available, both_urls, client
 
 pytestmark = pytest.mark.gate
 
@@ -43,7 +43,7 @@ def test_a_classifier_moderates(classifier: Server, base: str) -> None:
         ("audio/speech", {"input": "Hi"}),
     ],
 )
-def test_what_a_classifier_cannot_do_is_said(
+def test_a_classifier_reports_unsupported_routes(
     classifier: Server, base: str, route: str, body: dict[str, object]
 ) -> None:
     assert_not_available(ask(classifier, f"{base}/{route}", model=NAME, **body))

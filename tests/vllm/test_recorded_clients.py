@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.clients.recordings import SEES, Recording, read_recordings
-from tests.vllm.asking import SECONDS
 from tests.vllm.server import KEY, NAME, Server
+from tests.vllm.server_calls import CALL_TIMEOUT
 
 pytestmark = pytest.mark.gate
 
@@ -20,7 +20,7 @@ OMITTED_TOOLS = {
     "codex_command": "web_search",
     "codex_patch": "tool_search, web_search",
 }
-"""What the header names, of recordings with tools that nothing runs here."""
+"""The names in the header, for recordings with tools that no server runs here."""
 
 
 STRICT = "codex_additional_tools"
@@ -33,7 +33,7 @@ def send(server: Server, recording: Recording) -> tuple[str, str | None]:
     body = json.dumps({**recording.body, "model": NAME}).encode()
     address = f"http://127.0.0.1:{server.port}{recording.target}"
     request = urllib.request.Request(address, body, headers, method=recording.method)
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+    with urllib.request.urlopen(request, timeout=CALL_TIMEOUT) as answer:
         return answer.read().decode(), answer.headers["x-forebay-tools-left-out"]
 
 
@@ -41,20 +41,20 @@ def read_events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: {")]
 
 
-def test_what_needs_a_grammar_is_answered(writer: Server) -> None:
+def test_requests_that_need_a_grammar_are_answered(writer: Server) -> None:
     text, _ = send(writer, RECORDINGS[STRICT])
     kinds = [event["type"] for event in read_events(text)]
     assert (kinds[0], kinds[-1] in ("response.completed", "response.incomplete")) == ("response.created", True), text
 
 
-def test_an_answer_that_the_engine_breaks_off_ends_with_an_error(canned: Server) -> None:
+def test_a_response_that_the_engine_aborts_ends_with_an_error(canned: Server) -> None:
     text, _ = send(canned, RECORDINGS[STRICT])
     last = read_events(text)[-1]
     assert (last["type"], last["code"]) == ("error", "internal_error"), text
 
 
 @pytest.mark.parametrize("name", sorted({*RECORDINGS} - {STRICT}))
-def test_what_clients_send_is_answered(canned: Server, name: str) -> None:
+def test_recorded_conversations_of_clients_are_answered(canned: Server, name: str) -> None:
     recording = RECORDINGS[name]
     text, omitted = send(canned, recording)
     assert omitted == OMITTED_TOOLS.get(name)

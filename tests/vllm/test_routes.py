@@ -8,13 +8,13 @@ import pytest
 from forebay_server.lifecycle.warmup import second_of_silence
 from forebay_server.serving.openapi_document import public
 from forebay_server.serving.routes import is_reached
-from tests.vllm.asking import ask, request, send_file
 from tests.vllm.conftest import Served
 from tests.vllm.media import silence_in_base64
 from tests.vllm.models import MODELS
 from tests.vllm.route import SOUND, Access, Route, differences
 from tests.vllm.routes import LISTED, ROUTES, UNTESTED_TASKS, hidden, mismatches, rows
 from tests.vllm.server import KEY, NAME, ROUTES_FILE, Server
+from tests.vllm.server_calls import ask, request, send_file
 
 pytestmark = pytest.mark.gate
 
@@ -34,7 +34,7 @@ def test_the_table_has_the_routes_of_vllms_app(served: Served, model: str) -> No
 
 
 @every_model
-def test_a_model_has_the_tasks_of_its_row(served: Served, model: str) -> None:
+def test_a_model_has_the_tasks_in_its_row(served: Served, model: str) -> None:
     assert set(listed(served(model))["tasks"]) == MODELS[model].tasks
 
 
@@ -73,7 +73,7 @@ def asked(route: Route, server: Server, url: str) -> tuple[int, str]:
         if route.method != "WEBSOCKET"
     ],
 )
-def test_a_route_answers_as_the_table_says(served: Served, model: str, route: Route) -> None:
+def test_a_route_answers_as_documented_in_the_table(served: Served, model: str, route: Route) -> None:
     server = served(model)
     for url in route.urls:
         status, text = asked(route, server, url)
@@ -111,7 +111,7 @@ def test_sound_is_transcribed_over_a_websocket(served: Served, base: str) -> Non
 
 
 @every_model
-def test_every_model_takes_jobs(served: Served, model: str) -> None:
+def test_every_model_runs_jobs(served: Served, model: str) -> None:
     server = served(model)
     status, answer = ask(server, "/v2/any-id/runsync", input={"route": "/v1/models"})
     assert (status, answer["status"]) == (200, "COMPLETED")

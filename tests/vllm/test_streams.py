@@ -64,7 +64,7 @@ CHUNK_TEXT = re.compile(r'(?:(?<="content":)|(?<="text":))"((?:[^"\\]|\\.)*)"')
 CHUNK_TOKEN_IDS = re.compile(r'(?<="token_ids":\[)[\d,]+')
 
 WITH_TOOLS = {"CUSTOM_CHAT_TEMPLATE": "{% if tools %}<tool_call>{% endif %}{{ messages }}"}
-"""By this the server sets a tool parser, which must not take part in requests without tools."""
+"""This makes the server set a tool parser, which must not affect requests without tools."""
 
 
 @pytest.fixture(scope="module", params=[{}, WITH_TOOLS], ids=["no parser", "tool parser"])
@@ -101,7 +101,7 @@ def test_the_chunks_are_those_of_vllm(server: Server) -> None:
     assert sent_directly(server) == before, "nothing but plain text"
 
 
-def test_a_client_that_leaves_ends_its_request(server: Server) -> None:
+def test_a_client_that_disconnects_ends_its_request(server: Server) -> None:
     body = json.dumps({"model": MODEL, **CHAT, "max_tokens": 4000, "ignore_eos": True, "stream": True}).encode()
     headers = ["Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     head = "\r\n".join(["POST /v1/chat/completions HTTP/1.1", *headers, "", ""])
@@ -129,7 +129,7 @@ def result_of(text: str, *token_ids: int, finish_reason: str | None = None) -> A
 
 
 @pytest.mark.gate
-def test_a_token_without_text_is_left_to_vllm() -> None:
+def test_a_token_without_text_is_streamed_by_vllm() -> None:
     """It is a part of a character. With a tool parser, vLLM sends no chunk for it; without one, an empty chunk."""
     sent: list[bytes] = []
     left: list[list[int]] = []
@@ -172,7 +172,7 @@ class JoinedChunks:
     texts: dict[str, str]
     """Choice -> its text, escaped as in the chunks."""
     token_ids: dict[str, list[str]]
-    """Choice -> its token IDs, where the request asks for them."""
+    """Choice -> its token IDs, if the request includes them."""
 
 
 def join_tokens(chunks: list[str]) -> JoinedChunks:
@@ -202,7 +202,7 @@ def has_text_only(chunk: str) -> bool:
 
 
 def stream(server: Server, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> list[str]:
-    """The chunks as they came, without what differs from request to request."""
+    """The received chunks, without fields that differ between requests."""
     path = "chat/completions" if "messages" in body else "completions"
     content = json.dumps({"model": MODEL, "temperature": 0, **body, "stream": True}).encode()
     url = f"http://127.0.0.1:{server.port}/v1/{path}"

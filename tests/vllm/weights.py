@@ -18,7 +18,7 @@ AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
 def with_weights(python: str, tiny_model: Path, target: Path, width: int = 64) -> Path:
-    """The tiny model with weights of its own; 131072 wide they are 50 MB."""
+    """The tiny model with its own weights; with a width of 131072 they have 50 MB."""
     command = [python, "-c", MAKE, str(tiny_model), str(target), str(width)]
     subprocess.run(command, check=True, env=environment(target.parent), timeout=120)
     return target

@@ -1,4 +1,4 @@
-"""Have a batch done by the official client: python batch.py URL KEY MODEL. Prints one JSON object with what it gave."""
+"""Run a batch by the official client: python batch.py URL KEY MODEL. Prints one JSON object with its results."""
 
 import json
 import sys

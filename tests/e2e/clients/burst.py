@@ -1,7 +1,7 @@
 """Send requests all at once, every other one streamed: python burst.py URL KEY MODEL COUNT TEXT [RETRIES]
 
-Each is sent by an official client of its own, as it comes but for the RETRIES (its own default unless given), and must
-be answered with exactly TEXT, or with any text where that is empty. Prints one JSON object: how many were sent, how
+Each has its own official client with its defaults, except for RETRIES if given. Each response must
+be exactly TEXT, or any text if TEXT is empty. Prints one JSON object: how many were sent, how
 many answered, what failed, and the longest time to an answer in seconds.
 """
 

@@ -1,4 +1,4 @@
-"""What an OpenAI client must be able to do, with the official Python one: python check.py BASE_URL KEY MODEL.
+"""The features that an OpenAI client needs, with the official Python client: python check.py BASE_URL KEY MODEL.
 
 Prints one JSON object; check.mjs prints the same with the JavaScript client.
 """

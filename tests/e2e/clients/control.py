@@ -1,6 +1,6 @@
-"""Ask an ops port for things, from another pod: control.py HOST TOKEN [METHOD PATH]…; prints a status for each.
+"""Send requests to an ops port from another pod: control.py HOST TOKEN [METHOD PATH]…; prints a status for each.
 
-A port that cannot be reached has the status 0. An empty TOKEN sends none."""
+A port that cannot be reached has the status 0. Without a token if TOKEN is empty."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""One request to the job API: python job_api.py URL KEY [CONTENT]. POST where there is content; prints the answer."""
+"""One request to the job API: python job_api.py URL KEY [CONTENT]. POST with content, else GET; prints the response."""
 
 import sys
 import urllib.request

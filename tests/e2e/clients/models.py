@@ -1,4 +1,4 @@
-"""Ask for an endpoint's models until it answers, for 20 seconds and more: python models.py URL KEY. Prints 200 then."""
+"""Request an endpoint's models until it answers, for at least 20 seconds: python models.py URL KEY. Prints 200 then."""
 
 import sys
 import time

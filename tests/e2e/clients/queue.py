@@ -1,7 +1,7 @@
 """Submit jobs, and check their results while pods and gateways are killed: python queue.py URL KEY COUNT TEXT [WEBHOOK]
 
-Submits COUNT jobs, sixteen at a time, asks for each until it is over, and asks once more at the end. What a gateway
-does not answer is asked again. Prints one JSON object: how many were accepted, their states, how many have TEXT as
+Submits COUNT jobs, sixteen at a time, polls each until it ends, and polls once more at the end. What a gateway
+does not answer is requested again. Prints one JSON object: how many were accepted, their states, how many have TEXT as
 their output, and how many were reported differently later.
 """
 
@@ -20,7 +20,7 @@ url, key, count, text, *webhooks = sys.argv[1:]
 
 
 def ask(path: str, content: object = None) -> Any:
-    """The answer to one request, as soon as there is one."""
+    """The response to one request, retried until it arrives."""
     data = None if content is None else json.dumps(content).encode()
     deadline = time.monotonic() + 240
     while True:

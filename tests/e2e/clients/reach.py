@@ -1,4 +1,4 @@
-"""Connect to the host of each URL until it takes the connection, for a minute: python reach.py URL..."""
+"""Connect to the host of each URL until it accepts the connection, for a minute: python reach.py URL..."""
 
 import socket
 import sys

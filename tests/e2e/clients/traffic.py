@@ -1,4 +1,4 @@
-"""Talk to endpoints again and again until standard input ends: python traffic.py MODEL URL KEY TEXT [URL KEY TEXT …]
+"""Send requests to endpoints until standard input ends: python traffic.py MODEL URL KEY TEXT [URL KEY TEXT …]
 
 Each endpoint has two clients at the same time. One is the official client with its defaults: it keeps its connections
 and retries. The other makes a new connection for each request, and never retries. Both send a chat and
@@ -17,7 +17,7 @@ import openai
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 INTERVAL = 0.2
-"""Seconds between the begins of two requests of a client, which leaves the machine time for what is tested."""
+"""Seconds between the starts of two requests of a client, so that the tested processes get CPU time."""
 
 over = threading.Event()
 sent: Counter[str] = Counter()
@@ -35,7 +35,7 @@ def ask(client: openai.OpenAI, model: str, stream: bool) -> str:
 
 
 def talk(client: openai.OpenAI, name: str, model: str, wanted: str) -> None:
-    """Ask until it is over."""
+    """Send requests until the end."""
     while not over.is_set():
         for kind in ("chat", "stream"):
             began, trouble = time.strftime("%H:%M:%S"), ""

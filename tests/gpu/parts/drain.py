@@ -16,12 +16,12 @@ from tests.gpu.plan import MODEL, Run
 from tests.gpu.record import Record
 
 LOOK_SECONDS = 0.05
-PATIENCE = 60.0
+DRAIN_WAIT_TIMEOUT = 60.0
 
 
 @dataclass
 class Load:
-    """Streams in a thread of their own. `failure` is "" if each of them came whole."""
+    """Streams in their own thread. `failure` is "" if each of them was complete."""
 
     server: Server
     work: Work
@@ -46,8 +46,8 @@ class Load:
         while ops.in_flight() < self.work.clients:
             if not self.thread.is_alive():
                 raise RuntimeError(f"the streams ended before all of them ran: {self.failure or 'they are too short'}")
-            if time.monotonic() - began > PATIENCE:
-                raise TimeoutError(f"not all streams ran within {PATIENCE:g} s")
+            if time.monotonic() - began > DRAIN_WAIT_TIMEOUT:
+                raise TimeoutError(f"not all streams ran within {DRAIN_WAIT_TIMEOUT:g} s")
             time.sleep(LOOK_SECONDS)
 
 
@@ -57,14 +57,14 @@ def measure(run: Run, record: Record) -> None:
     variables = {"LOAD_FORMAT": "dummy", "FOREBAY_ENGINE_STUCK_SECONDS": str(run.plan.stuck_seconds)}
     work = Work(MODEL, run.plan.drained, run.plan.drained, run.plan.drained_tokens)
     with composed(run.environment(model, **variables)) as server:
-        ops.await_status("/readyz", 200, PATIENCE)
+        ops.await_status("/readyz", 200, DRAIN_WAIT_TIMEOUT)
         record.put({"streams": work.clients, **probes_under_load(server, work)})
         record.put(stopped_engine(server, run.plan.stuck_seconds))
         record.put({"streams": work.clients, **sigterm_under_load(server, work)})
 
 
 def probes_under_load(server: Server, work: Work) -> dict[str, str | float]:
-    """What the probes answer while all streams run, and how long the slowest answer takes."""
+    """The answers of the probes while all streams run, and the time of the slowest."""
     running = Load(server, work)
     answers: dict[str, set[int]] = {"/livez": set(), "/readyz": set()}
     slowest, looks = 0.0, 0
@@ -96,8 +96,8 @@ def stopped_engine(server: Server, limit: int) -> dict[str, str | float]:
     finally:
         for pid in engine:
             os.kill(pid, signal.SIGCONT)
-    ready = ops.await_status("/readyz", 200, PATIENCE)
-    request.join(PATIENCE)
+    ready = ops.await_status("/readyz", 200, DRAIN_WAIT_TIMEOUT)
+    request.join(DRAIN_WAIT_TIMEOUT)
     return {
         "limit for a step, s": limit,
         "stopped until livez 503, s": round(seen, 2),
@@ -107,12 +107,12 @@ def stopped_engine(server: Server, limit: int) -> dict[str, str | float]:
 
 
 def sigterm_under_load(server: Server, work: Work) -> dict[str, str | float]:
-    """SIGTERM once all streams run: which requests it rejects, whether streams are complete, when it ends."""
+    """SIGTERM once all streams run: refused requests, whether the streams are complete, and when the server ends."""
     running = Load(server, work)
     running.wait_until_all_run()
     os.kill(server.pid, signal.SIGTERM)
     began = time.monotonic()
-    not_ready = ops.await_status("/readyz", 503, PATIENCE)
+    not_ready = ops.await_status("/readyz", 503, DRAIN_WAIT_TIMEOUT)
     alive, refused = ops.get("/livez")[0], set()
     while running.thread.is_alive():
         try:
@@ -121,8 +121,8 @@ def sigterm_under_load(server: Server, work: Work) -> dict[str, str | float]:
             if not isinstance(error, urllib.error.HTTPError):
                 break  # the port is closed
         time.sleep(LOOK_SECONDS * 4)
-    running.thread.join(PATIENCE)
-    status = server.process.wait(PATIENCE)
+    running.thread.join(DRAIN_WAIT_TIMEOUT)
+    status = server.process.wait(DRAIN_WAIT_TIMEOUT)
     ended = time.monotonic()
     return {
         "SIGTERM until readyz 503, s": round(not_ready, 2),
@@ -136,7 +136,7 @@ def sigterm_under_load(server: Server, work: Work) -> dict[str, str | float]:
 
 
 def ask_quietly(server: Server) -> None:
-    """A request whose end does not matter."""
+    """A request whose outcome is ignored."""
     with suppress(OSError):
         ops.complete(server)
 

@@ -1,4 +1,4 @@
-"""The estimates of memory_fit.py against what vLLM really takes, for models of several sizes with dummy weights."""
+"""The estimates of memory_fit.py against vLLM's real memory, for models of several sizes with dummy weights."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.gpu.record import Record
 MIB = 1 << 20
 
 LOADED = re.compile(r"Model loading took ([\d.]+) GiB")
-"""What vLLM logs on a GPU (read in the sources of 0.26 to 0.31), here and below."""
+"""The log lines of vLLM on a GPU (from the sources of 0.26 to 0.31), here and below."""
 
 ROOM = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
 TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
@@ -37,11 +37,11 @@ def measure(run: Run, record: Record) -> None:
 
 
 TOOK = ("loaded, MiB", "1,024 tokens took, MiB", "CUDA graphs, MiB", "all memory, MiB", "the rest, MiB")
-"""Columns of what vLLM took. The rest is all memory less weights and KV cache; "" stands for what vLLM did not log."""
+"""Columns of vLLM's memory. The rest is all memory without weights and KV cache; "" is a value that is not logged."""
 
 
 def measured(run: Run, model: Path) -> dict[str, str | float]:
-    """What a server of this model takes, by TOOK."""
+    """The memory of a server of this model, by TOOK."""
     given = float(run.plan.variables.get("KV_CACHE_MEMORY_BYTES", "0M").removesuffix("M"))
     with composed(run.environment(model, LOAD_FORMAT="dummy")) as server:
         ops.complete(server)

@@ -1,4 +1,4 @@
-"""What the composed server costs over plain `vllm serve`, at 1 to 256 streams: bench/overhead.py, both on one GPU."""
+"""The cost of the composed server over plain `vllm serve`, at 1 to 256 streams: bench/overhead.py, both on one GPU."""
 
 from contextlib import ExitStack
 from statistics import median
@@ -10,7 +10,7 @@ from tests.gpu.plan import MODEL, Run
 from tests.gpu.record import Record
 
 SHARE = "0.4"
-"""Of the GPU's memory for each of the two servers."""
+"""The share of the GPU's memory for each of the two servers."""
 
 
 def measure(run: Run, record: Record) -> None:

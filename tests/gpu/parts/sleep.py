@@ -31,7 +31,7 @@ def measure(run: Run, record: Record) -> None:
 
 
 def one_turn(server: Server, level: int, token: str, before: str) -> dict[str, str | float]:
-    """Put the engine to sleep and wake it. `before` is what it answered awake."""
+    """Put the engine to sleep and wake it. `before` is its answer before that."""
     awake = memory.used_mib(server)
     began = time.monotonic()
     ops.control(f"/sleep?level={level}", token)

@@ -16,7 +16,7 @@ SERVERS = {"composed": composed, "plain": plain}
 
 
 def measure(run: Run, record: Record) -> None:
-    """The first pair of starts finds empty caches, as a new node does; each server has caches of its own."""
+    """The first pair of starts has empty caches, like a new node; each server has its own caches."""
     model = run.model(run.plan.started, weights=True)
     read_libraries()
     for number in range(1 + run.plan.warm_starts):

@@ -69,12 +69,12 @@ def test_archives_with_main_packages_are_found(text: str, expected: list[Source]
     assert apt.sources([text]) == expected
 
 
-def test_the_release_itself_comes_before_its_updates_and_other_releases_are_left_out() -> None:
+def test_the_release_precedes_its_updates_and_other_releases_are_omitted() -> None:
     found = [Source("s", "bookworm-security"), Source("t", "trixie"), Source("n", "nodistro"), Source("d", "bookworm")]
     assert apt.of_release(found, "bookworm") == [Source("d", "bookworm"), Source("s", "bookworm-security")]
 
 
-def test_of_a_local_mirror_list_the_first_entry_is_used(tmp_path: Path) -> None:
+def test_the_first_entry_of_a_local_mirror_list_is_used(tmp_path: Path) -> None:
     listed = tmp_path / "debian.list"
     listed.write_text("# mirrors\nhttps://near.example/debian priority:1\nhttps://far.example/debian\n")
     assert apt.plain(f"mirror+file:{listed}") == "https://near.example/debian"
@@ -82,7 +82,7 @@ def test_of_a_local_mirror_list_the_first_entry_is_used(tmp_path: Path) -> None:
     assert apt.plain("http://a.example/debian") == "http://a.example/debian"
 
 
-def test_nothing_is_installed_when_every_program_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_installed_if_every_program_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "there"
     program.write_text("")
     program.chmod(stat.S_IRWXU)
@@ -90,9 +90,7 @@ def test_nothing_is_installed_when_every_program_is_there(tmp_path: Path, monkey
     apt.need({"there": ["package"], str(program): ["other"]}, "a test")
 
 
-def test_where_apt_is_missing_a_person_learns_which_packages_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_apt_the_error_lists_the_packages_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StepFailed) as failed:
         apt.need({"gcc": ["gcc", "libc6-dev"], "pkg-config": ["pkg-config"]}, "building runc")

@@ -1,4 +1,4 @@
-"""An image archive holds one program and what an engine needs to know to run it."""
+"""An image archive holds one program and its configuration for an engine."""
 
 import hashlib
 import io

@@ -15,7 +15,7 @@ from cluster import docker
         ("exec sleep 60", "no registry answered within 0.2 s"),
     ],
 )
-def test_why_a_pull_failed_is_told(
+def test_the_reason_of_a_failed_pull_is_reported(
     says: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = tmp_path / "docker"
@@ -23,7 +23,7 @@ def test_why_a_pull_failed_is_told(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("FOREBAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(docker, "PULL_PATIENCE", 0.2 if "sleep" in says else 15.0)
+    monkeypatch.setattr(docker, "PULL_START_TIMEOUT", 0.2 if "sleep" in says else 15.0)
     assert not docker.pull("python:3.13-slim")
     assert capsys.readouterr().err == f"    python:3.13-slim can't be pulled, so it is built here: {reason}\n"
 

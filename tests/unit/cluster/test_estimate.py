@@ -15,12 +15,12 @@ def unknown() -> None:
     return None
 
 
-def test_at_the_beginning_the_estimate_is_what_the_steps_took_elsewhere() -> None:
+def test_the_first_estimate_uses_times_measured_elsewhere() -> None:
     found = Estimate(["compiling Go programs", "loading images into a-node"], Clock())
     assert found.seconds_left() == (WORK["compiling Go programs"] + WORK["loading images"]) * SECONDS_PER_WORK
 
 
-def test_a_machine_that_is_three_times_slower_is_believed_from_a_quarter_of_the_work_on() -> None:
+def test_a_slow_machine_changes_the_estimate_after_a_quarter_of_the_work() -> None:
     clock = Clock()
     found = Estimate(["compiling Go programs", "loading images into a-node"], clock)
     done = 0.0
@@ -32,13 +32,13 @@ def test_a_machine_that_is_three_times_slower_is_believed_from_a_quarter_of_the_
         assert abs((found.seconds_left() or 0) - left) < 0.01 * left
 
 
-def test_steps_that_ended_or_were_not_planned_are_not_left() -> None:
+def test_finished_and_unplanned_steps_do_not_count() -> None:
     clock = Clock()
     found = Estimate(["making the node image"], clock)
     found.begin("installing something", unknown)
     found.begin("making the node image", unknown)
     clock.now = 1000
-    assert (found.seconds_left() or 0) > 0, "a step that cannot say how far it is is never done before its end"
+    assert (found.seconds_left() or 0) > 0, "a step without progress is never done before its end"
     found.end("making the node image")
     found.end("installing something")
     assert found.seconds_left() == 0
@@ -48,7 +48,7 @@ def test_nothing_planned_is_no_estimate() -> None:
     assert Estimate(["checking the cluster a"]).seconds_left() is None
 
 
-def test_a_step_is_known_by_how_its_name_begins() -> None:
+def test_a_step_is_identified_by_the_beginning_of_its_name() -> None:
     assert work_of("building the image vllm-cpu") == WORK["building the image vllm-cpu"]
     assert work_of("building the image client") == WORK["building the image"]
     assert work_of("applying examples/smollm2.yaml") == 0

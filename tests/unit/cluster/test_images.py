@@ -1,4 +1,4 @@
-"""An image is named by what it is made of: its base, its Dockerfile and the files that this copies."""
+"""An image is named by its inputs: its base, its Dockerfile and the files that it copies."""
 
 import tarfile
 from pathlib import Path
@@ -36,16 +36,16 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("RUN echo COPY a b\n# COPY a b", []),
     ],
 )
-def test_what_a_dockerfile_copies_is_read_from_it(text: str, expected: list[str]) -> None:
+def test_the_copied_files_are_read_from_the_dockerfile(text: str, expected: list[str]) -> None:
     assert images.sources(text) == expected
 
 
-def test_the_context_is_the_dockerfile_and_what_it_copies(checkout: Path) -> None:
+def test_the_context_is_the_dockerfile_and_the_files_that_it_copies(checkout: Path) -> None:
     names = [str(path.relative_to(checkout)) for path in images.inputs(IMAGES["app"])]
     assert names == ["Dockerfile.app", "app/src/main.py", "app/a.txt"]
 
 
-def test_a_changed_input_gives_another_reference_and_another_file_does_not(checkout: Path) -> None:
+def test_only_a_changed_input_changes_the_reference(checkout: Path) -> None:
     before = images.reference("app")
     (checkout / "app" / "README.md").write_text("changed")
     assert images.reference("app") == before
@@ -53,15 +53,13 @@ def test_a_changed_input_gives_another_reference_and_another_file_does_not(check
     assert images.reference("app") != before
 
 
-def test_another_base_gives_another_reference(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_base_changes_the_reference(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = images.reference("app")
     monkeypatch.setattr(debian, "reference", lambda: "forebay.local/debian:2")
     assert images.reference("app") != before
 
 
-def test_a_public_image_stands_for_one_made_here_when_it_was_pulled(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pulled_public_image_replaces_a_built_one(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(IMAGES, "app", Image("app", "debian", official="python:3-slim"))
     assert images.reference("app").startswith("forebay.local/app:")
     monkeypatch.setattr(docker, "has", lambda name: name == "python:3-slim")
@@ -77,7 +75,7 @@ def test_a_machine_without_a_list_of_authorities_has_a_base_image(
     assert without != debian.reference()
 
 
-def test_pods_use_a_fixed_tag_where_there_is_one(checkout: Path) -> None:
+def test_pods_use_a_fixed_tag_if_one_is_set(checkout: Path) -> None:
     assert images.named(IMAGES["app"]) == "forebay.local/app:1"
 
 
@@ -87,7 +85,7 @@ def test_a_missing_dockerfile_is_named(checkout: Path) -> None:
         images.reference("app")
 
 
-def test_bases_are_made_before_what_stands_on_them() -> None:
+def test_bases_are_built_before_their_images() -> None:
     groups = images.levels(IMAGES.values())
     made: set[str] = {"debian"}
     for group in groups:
@@ -96,11 +94,11 @@ def test_bases_are_made_before_what_stands_on_them() -> None:
     assert made == {"debian", *IMAGES}
 
 
-def test_one_image_brings_its_bases() -> None:
+def test_building_one_image_includes_its_bases() -> None:
     assert {image.name for image in images.with_bases(["server"])} == {"server", "vllm-cpu", "python"}
 
 
-def test_only_tests_get_the_images_for_tests() -> None:
+def test_only_tests_get_the_test_images() -> None:
     assert "valkey" in {image.name for image in images.wanted(tests=False)}, "the demo has jobs"
     assert "client" not in {image.name for image in images.wanted(tests=False)}
     assert "client" in {image.name for image in images.wanted(tests=True)}

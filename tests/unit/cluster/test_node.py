@@ -1,4 +1,4 @@
-"""The node image carries the images that its kubeadm asks for, by the names it asks for them."""
+"""The node image contains the images that its kubeadm requires, under the same names."""
 
 from pathlib import Path
 
@@ -28,17 +28,17 @@ def test_images_are_named_as_kubeadm_names_them(kubeadm: Path) -> None:
     }
 
 
-def test_a_pause_image_that_containerd_does_not_keep_is_refused(kubeadm: Path) -> None:
+def test_a_pause_image_that_containerd_would_remove_is_rejected(kubeadm: Path) -> None:
     (kubeadm.parent / "files/etc/containerd/config.toml").write_text('sandbox = "registry.example/pause:2"\n')
     with pytest.raises(StepFailed, match="does not name kubeadm's registry"):
         node.control_plane({"kubeadm": kubeadm})
 
 
-def test_a_kubeadm_that_does_not_run_is_told(tmp_path: Path) -> None:
+def test_a_kubeadm_that_fails_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="does not list its images"):
         node.control_plane({"kubeadm": tmp_path / "missing"})
 
 
-def test_the_pod_network_is_the_image_that_its_manifest_names() -> None:
+def test_the_pod_network_image_is_read_from_its_manifest() -> None:
     manifest = (Path(node.__file__).parent / "node/files/kind/manifests/default-cni.yaml").read_text()
     assert f"image: {node.MINICNI}\n" in manifest

@@ -1,4 +1,4 @@
-"""What was built is kept under a key that changes with what it is made of, and with nothing else."""
+"""A build result is stored under a key that changes only with its inputs."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_versions_come_from_go_mod(module: Path) -> None:
+def test_versions_are_read_from_go_mod(module: Path) -> None:
     assert pins.go_version("example.org/a") == "v1.2.3"
     assert pins.go_version("go") == "1.26.6"
     with pytest.raises(KeyError, match=r"does not name example\.org/c"):
@@ -35,7 +35,7 @@ def test_a_changed_pin_changes_the_key(module: Path) -> None:
     assert key_of(module) != before
 
 
-def test_a_new_name_and_the_right_to_execute_change_the_key(tmp_path: Path) -> None:
+def test_a_new_name_or_file_mode_changes_the_key(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_text("x")
     file.chmod(0o644)
@@ -47,7 +47,7 @@ def test_a_new_name_and_the_right_to_execute_change_the_key(tmp_path: Path) -> N
     assert len(keys) == 3
 
 
-def test_times_and_what_tools_leave_behind_do_not_change_the_key(tmp_path: Path) -> None:
+def test_timestamps_and_tool_caches_do_not_change_the_key(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     before = key_of(tmp_path)
     os.utime(tmp_path / "a", (0, 0))
@@ -85,7 +85,7 @@ def test_go_on_path_is_used_only_when_it_is_new_enough(version: str, least: str,
     assert tools.new_enough(version, least) is expected
 
 
-def test_programs_report_the_pinned_versions_whatever_the_day() -> None:
+def test_programs_report_the_pinned_versions_on_any_date() -> None:
     flags = tools.linker_flags()
     assert f"-X k8s.io/client-go/pkg/version.gitVersion={pins.go_version('k8s.io/kubernetes')}" in flags
     assert "buildDate" not in flags

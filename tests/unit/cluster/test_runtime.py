@@ -1,4 +1,4 @@
-"""Where the bounding set lacks a capability, containers are started without it."""
+"""Containers start without the capabilities that the bounding set lacks."""
 
 import json
 import os
@@ -21,11 +21,11 @@ NO_SYS_RESOURCE = "Name:\tx\nCapPrm:\t000001ffffffffff\nCapBnd:\t000001fffefffff
         ("CapBnd:\t0000003fffffffff\n", 40, {"CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"}),
     ],
 )
-def test_missing_capabilities_are_told_by_the_bounding_set(status: str, last: int, expected: set[str]) -> None:
+def test_missing_capabilities_are_read_from_the_bounding_set(status: str, last: int, expected: set[str]) -> None:
     assert runtime.missing(status, last) == expected
 
 
-def test_only_capabilities_that_can_be_had_are_asked_for() -> None:
+def test_only_available_capabilities_are_requested() -> None:
     process = {"capabilities": {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"], "ambient": None}, "args": ["true"]}
     runtime.trim(process, runtime.bounding(NO_SYS_RESOURCE))
     assert process == {"capabilities": {"bounding": ["CAP_CHOWN"], "ambient": []}, "args": ["true"]}
@@ -47,7 +47,7 @@ def test_the_file_to_rewrite_is_the_one_that_runc_will_read(args: list[str], exp
     assert runtime.asked(args) == expected
 
 
-def test_the_file_is_rewritten_before_runc_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_rewritten_before_runc_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"process": {"capabilities": {"bounding": ["CAP_CHOWN", "CAP_NOT_OF_THIS_KERNEL"]}}}))
     became: list[object] = []

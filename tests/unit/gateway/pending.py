@@ -25,8 +25,8 @@ def endpoint(replicas: int = 0, **status: Any) -> Endpoint:
     return read_endpoint({"metadata": metadata, "spec": spec, "status": {"observedGeneration": 1, **status}})
 
 
-class Cluster:
-    """What the holds see and do."""
+class PendingCluster:
+    """A fake cluster for pending requests."""
 
     def __init__(self, **limits: Any) -> None:
         self.directory = Directory("team")

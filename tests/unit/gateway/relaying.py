@@ -8,7 +8,7 @@ from forebay_gateway.proxy.upstream import Upstream
 
 
 class Client:
-    """What was sent to it."""
+    """The bytes that it received."""
 
     def __init__(self) -> None:
         self.sent = b""
@@ -24,8 +24,8 @@ class Client:
         callback()
 
 
-class Transport:
-    """Of the pod's connection."""
+class PodTransport:
+    """A fake of the transport to the pod."""
 
     aborted = closed = False
 
@@ -43,9 +43,9 @@ class Transport:
     def resume_reading(self) -> None: ...
 
 
-def connect(upstream: Upstream) -> Transport:
+def connect(upstream: Upstream) -> PodTransport:
     """As connection_made does, which sets options of a socket."""
-    made = Transport()
+    made = PodTransport()
     upstream.transport = cast("Any", made)
     upstream.reader = Reader(upstream.transport)
     return made

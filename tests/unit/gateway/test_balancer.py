@@ -1,4 +1,4 @@
-"""Which pod a request goes to."""
+"""The choice of a pod for a request."""
 
 from collections import Counter
 
@@ -12,12 +12,12 @@ def conversation(number: int) -> bytes:
     return number.to_bytes(32, "big")
 
 
-def test_without_a_conversation_the_least_busy_pod_is_taken() -> None:
+def test_without_a_conversation_the_least_busy_pod_is_chosen() -> None:
     outstanding = {MAX_PROBED_PODS[0]: 3, MAX_PROBED_PODS[1]: 1, MAX_PROBED_PODS[2]: 2, MAX_PROBED_PODS[3]: 2}
     assert pick(MAX_PROBED_PODS, outstanding, b"") == MAX_PROBED_PODS[1]
 
 
-def test_equally_busy_pods_are_taken_at_random() -> None:
+def test_equally_busy_pods_are_chosen_at_random() -> None:
     assert len({pick(MAX_PROBED_PODS, {}, b"") for _ in range(200)}) == 4
 
 
@@ -31,7 +31,7 @@ def test_conversations_spread_over_the_pods() -> None:
     assert min(counts.values()) > 180
 
 
-def test_a_pod_that_goes_moves_only_its_own_conversations() -> None:
+def test_a_removed_pod_moves_only_its_own_conversations() -> None:
     before = {number: pick(MAX_PROBED_PODS, {}, conversation(number)) for number in range(200)}
     for number, pod in before.items():
         if pod != MAX_PROBED_PODS[2]:
@@ -46,7 +46,7 @@ def test_one_conversation_cannot_load_its_pod_beyond_the_bound() -> None:
     assert len(outstanding) == 4
 
 
-def test_a_pod_that_took_no_connection_is_passed_over_for_some_time() -> None:
+def test_a_pod_that_refused_a_connection_is_skipped_for_some_time() -> None:
     now = 100.0
     balancer = Balancer(lambda: now)
     balancer.suspect(MAX_PROBED_PODS[0])
@@ -56,7 +56,7 @@ def test_a_pod_that_took_no_connection_is_passed_over_for_some_time() -> None:
     assert balancer.pick(MAX_PROBED_PODS[:1], b"") == MAX_PROBED_PODS[0]
 
 
-def test_what_is_outstanding_is_counted_while_it_lasts() -> None:
+def test_outstanding_requests_are_counted_until_they_end() -> None:
     balancer = Balancer()
     with balancer.at(MAX_PROBED_PODS[0]):
         assert {balancer.pick(MAX_PROBED_PODS[:2], b"") for _ in range(50)} == {MAX_PROBED_PODS[1]}

@@ -35,7 +35,7 @@ async def submit(documents: MemoryDocumentStore, works: BatchProcessor, key: End
     return [each["id"] for each in batches]
 
 
-async def test_one_endpoint_leaves_places_to_others_and_what_waits_can_be_cancelled(
+async def test_one_endpoint_cannot_use_all_slots_and_waiting_batches_can_be_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
@@ -66,7 +66,7 @@ def status_of(documents: MemoryDocumentStore, key: EndpointKey, batch_id: str) -
 
 
 @pytest.mark.parametrize("kind", [STORED, PROGRESS])
-async def test_a_batch_with_something_in_the_bucket_is_left_to_a_gateway_that_has_it(
+async def test_a_batch_with_objects_in_the_bucket_needs_a_gateway_with_a_bucket(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Until the batch expires."""
@@ -85,7 +85,7 @@ async def test_a_batch_with_something_in_the_bucket_is_left_to_a_gateway_that_ha
     async with works:
         await until(lambda: len(leases) > 6)
         assert status_of(documents, key, batch_id) == "validating"
-        assert set(leases[1::2]) == {processor.RETURNED_LEASE}, "another may have it at once"
+        assert set(leases[1::2]) == {processor.RETURNED_LEASE}, "another gateway may have it immediately"
         batch = json.loads(await documents.get(key, "batch", batch_id) or "") | {"expires_at": 0}
         await documents.put(key, "batch", batch_id, json.dumps(batch), 60)
         await until(lambda: status_of(documents, key, batch_id) == "failed")
@@ -95,7 +95,7 @@ async def test_a_batch_with_something_in_the_bucket_is_left_to_a_gateway_that_ha
         await documents.clear(each)
 
 
-async def test_a_batch_whose_store_does_not_answer_begins_again_later_each_time(
+async def test_a_batch_whose_store_does_not_answer_is_retried_with_backoff(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.01)
@@ -116,7 +116,7 @@ async def test_a_batch_whose_store_does_not_answer_begins_again_later_each_time(
         await documents.clear(each)
 
 
-async def test_all_namespaces_together_have_so_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_batches_of_all_namespaces_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "BATCH_POLL_INTERVAL", 0.02)
     documents, store = MemoryDocumentStore(8 << 20), MemoryJobStore(8 << 20)
     keys = [(f"team-{number}", name) for number in range(4) for name in ("one", "two")]

@@ -79,14 +79,14 @@ async def test_requests_are_read() -> None:
         (line() + "\n" * 100_001, "too_many_lines", None),
     ],
 )
-async def test_what_is_wrong_with_an_input_file_is_told_by_line(content: str, code: str, number: int | None) -> None:
+async def test_errors_of_an_input_file_are_reported_by_line(content: str, code: str, number: int | None) -> None:
     (error,) = (await read_requests(TextContent(content), CHAT))[1]
     assert (error["code"], error["line"]) == (code, number)
     assert error["message"]
 
 
 @pytest.mark.parametrize("content", ["1\n" * (4 << 20), "\n" * (8 << 20), "[[],[]]\n" * (1 << 20)])
-async def test_an_input_file_that_is_wrong_from_the_start_is_not_read_on(content: str) -> None:
+async def test_an_invalid_input_file_is_not_read_further(content: str) -> None:
     turns = 0
 
     async def callback() -> None:
@@ -103,7 +103,7 @@ async def test_an_input_file_that_is_wrong_from_the_start_is_not_read_on(content
     assert time.process_time() - began < 2
 
 
-async def test_others_run_while_an_input_file_is_read() -> None:
+async def test_other_tasks_run_while_an_input_file_is_read() -> None:
     content = "\n".join(line(custom_id=str(number)) for number in range(20_000))
     reading = asyncio.create_task(read_requests(TextContent(content), CHAT))
     longest = 0.0
@@ -115,8 +115,8 @@ async def test_others_run_while_an_input_file_is_read() -> None:
     assert longest < 0.1
 
 
-async def test_a_line_whose_job_never_has_room_is_told() -> None:
-    """By what it takes in memory: an emoji makes each character take four bytes."""
+async def test_a_line_whose_job_is_too_large_is_reported() -> None:
+    """By its size in memory: an emoji makes each character take four bytes."""
     plain, wide = ({"prompt": "x" * 100_000 + end} for end in ("", "\N{GRINNING FACE}"))
     content = "\n".join(
         json.dumps({"custom_id": f"r-{number}", "method": "POST", "url": CHAT, "body": body}, ensure_ascii=False)
@@ -148,11 +148,11 @@ async def test_a_large_line_is_checked_as_bytes_in_a_long_step() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "abc", "aüé", "a\u0100z", "漢字", "x\N{GRINNING FACE}", "ÿ" * 1000])
-def test_what_a_text_takes_is_known_from_its_bytes(text: str) -> None:
+def test_the_memory_of_a_text_is_computed_from_its_bytes(text: str) -> None:
     assert memory_of(text) <= memory_of_utf8(text.encode()) <= memory_of(text) + TEXT_OVERHEAD
 
 
-def test_results_are_told_as_openai_does() -> None:
+def test_results_have_openais_format() -> None:
     submission = read_submission(b'{"input": 1}', sync=False)
     job = Job("job-1", ("home", "one"), submission, "", created=0.0, state=State.COMPLETED, output=['{"id": "x"}'])
     well, told = render_result("a", job)
@@ -180,7 +180,7 @@ def test_results_are_told_as_openai_does() -> None:
     "output",
     ['{"status_code": 200}', '{"status_code": -5, "body": 1}', '{"status_code": 99999999999, "body": 1}', "[]"],
 )
-def test_an_output_that_is_no_whole_answer_is_the_body(output: str) -> None:
+def test_an_output_that_is_not_a_complete_response_becomes_the_body(output: str) -> None:
     submission = read_submission(b'{"input": 1}', sync=False)
     job = Job("job-1", ("home", "one"), submission, "", created=0.0, state=State.COMPLETED, output=[output])
     assert json.loads(render_result("a", job)[1])["response"]["body"] == json.loads(output)
@@ -192,7 +192,7 @@ async def test_a_byte_order_mark_is_no_error() -> None:
     assert (errors, len(requests), (await requests.read(0)).custom_id) == ([], 1, "a")
 
 
-def test_lists_are_told_page_by_page() -> None:
+def test_lists_are_returned_page_by_page() -> None:
     files = [{**new_file("f", "batch", 0, now), "id": f"file-{now}"} for now in range(5)]
     first = page(files, "", 2)
     assert ([each["id"] for each in first["data"]], first["has_more"]) == (["file-4", "file-3"], True)
@@ -256,7 +256,7 @@ def test_a_large_file_is_read(size: int) -> None:
         ("multipart/form-data; boundary=x", form(*[('name="x"', b"")] * 17), "more than 16 parts"),
     ],
 )
-def test_a_bad_upload_is_refused(content_type: str, body: bytes, said: str) -> None:
+def test_an_invalid_upload_is_rejected(content_type: str, body: bytes, said: str) -> None:
     with pytest.raises(BadUpload, match=said):
         read_upload(content_type, body)
 
@@ -274,8 +274,8 @@ class _Objects:
         self.names.difference_update(names)
 
 
-async def test_an_upload_that_takes_too_long_ends_and_leaves_nothing() -> None:
-    """The reaper takes the objects of a longer one for a dead gateway's."""
+async def test_an_upload_that_takes_too_long_leaves_no_file() -> None:
+    """The reaper would delete the objects of a longer upload as a dead gateway's."""
     stored = _Objects()
     files = FileStore(MemoryDocumentStore(MIB, bucket_bytes=MIB), cast(Bucket, stored))
     api = BatchApi(files, cast(Any, None), Quota(MIB), FairScheduler(), max_file_bytes=1 << 30, upload_seconds=0.05)

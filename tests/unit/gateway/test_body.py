@@ -1,4 +1,4 @@
-"""What a body says."""
+"""The fields that the gateway reads from a body."""
 
 import json
 import time
@@ -29,14 +29,14 @@ def test_model_and_stream_are_read() -> None:
     assert (found.valid, found.model, found.stream) == (True, "m", True)
 
 
-def test_a_byte_order_mark_is_passed_over_as_a_pod_does() -> None:
+def test_a_byte_order_mark_is_skipped_as_in_a_pod() -> None:
     body = bytearray(b'\xef\xbb\xbf{"model": "m", "stream": true}')
     found = read_fields("application/json", body)
     assert (found.valid, found.model, found.stream) == (True, "m", True)
     body += b" "  # nothing holds it
 
 
-def test_a_form_is_read_too() -> None:
+def test_model_and_stream_are_read_from_a_form() -> None:
     found = read_fields('multipart/form-data; boundary="b"', FORM)
     assert (found.valid, found.model, found.stream) == (True, "whisper", True)
 
@@ -47,12 +47,12 @@ def test_a_web_socket_names_its_model_in_its_target() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"null", b"\xff", b"[" * 100_000])
-def test_what_is_no_object_is_not_valid(body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_invalid(body: bytes) -> None:
     assert not read_fields("application/json", body).valid
 
 
 @pytest.mark.parametrize("model", [None, 3, ["m"], {}])
-def test_a_model_that_is_no_text_is_none(model: Any) -> None:
+def test_a_model_that_is_not_text_is_ignored(model: Any) -> None:
     assert of(model=model).model == ""
 
 
@@ -94,7 +94,7 @@ def test_two_conversations_under_one_system_prompt_have_two() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"messages": []}, {"messages": 3}, {"query": "q", "documents": ["d"]}])
-def test_what_tells_no_conversation_has_none(content: dict[str, Any]) -> None:
+def test_a_body_without_a_conversation_has_no_affinity(content: dict[str, Any]) -> None:
     assert of(**content).affinity == b""
 
 
@@ -110,9 +110,9 @@ SMALL_LISTS = b'{"x":[' + b"[]," * (1 << 19) + b'1],"model":"m"}'
         b'{"prompt":"' + b"\\n" * (1 << 21) + b'","model":"m"}',
         b"{" + b'"model":1,' * (1 << 18) + b'"model":"m"}',
     ],
-    ids=["lists", "messages that are none", "tokens", "escapes", "models"],
+    ids=["lists", "invalid messages", "tokens", "escapes", "models"],
 )
-def test_nothing_is_built_of_a_body(body: bytes) -> None:
+def test_reading_a_body_builds_no_objects(body: bytes) -> None:
     tracemalloc.start()
     found = read_fields("application/json", body)
     _, peak = tracemalloc.get_traced_memory()
@@ -137,7 +137,7 @@ def field(name: str, value: bytes, more: str = "") -> bytes:
     return f'Content-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value
 
 
-def test_the_parts_of_a_form_are_those_that_a_client_wrote() -> None:
+def test_the_parts_of_a_form_match_the_clients() -> None:
     file = field("file", b"\r\n--bc\r\nRIFF\r\n\r\n", '; filename="a \\"b\\".wav"\r\nContent-Type: audio/wav')
     body = b"a preamble\r\n" + form(file, field("model", b"m"), b"\r\nno headers", field("", b"")) + b"an epilogue"
     parts = [(each.name, each.filename, bytes(each.content)) for each in read_parts(TYPE, body, 4)]
@@ -165,7 +165,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_no_form_says_so(case: str) -> None:
+def test_an_invalid_form_is_reported(case: str) -> None:
     content_type, body = BROKEN[case]
     with pytest.raises(ValueError, match=r"it|its|a part"):
         list(read_parts(content_type, body, 4))
@@ -200,13 +200,13 @@ def test_a_form_is_read_once(piece: bytes) -> None:
 
 @fuzzed
 @given(st.lists(st.sampled_from([b"--b", b"\r\n", b"--", b": ", b'name="model"', b"m", b"\0", b"--b--"]), max_size=40))
-def test_no_bytes_break_the_reader_of_forms(pieces: list[bytes]) -> None:
+def test_no_bytes_break_the_form_parser(pieces: list[bytes]) -> None:
     read_fields(TYPE, b"".join(pieces))
 
 
-def test_what_is_no_utf_8_names_no_model() -> None:
+def test_a_body_that_is_not_utf_8_has_no_model() -> None:
     assert read_fields("application/json", b'{"model": "\xff"}') in (BodyFields(), BodyFields(valid=False))
 
 
-def test_a_content_type_that_takes_long_to_read_is_none() -> None:
+def test_a_content_type_that_is_slow_to_parse_is_ignored() -> None:
     assert read_fields('multipart/form-data; x="' + ";" * 30_000, b"--b--") == BodyFields(valid=False)

@@ -1,4 +1,4 @@
-"""What the gateway knows of the cluster."""
+"""The gateway's directory of the cluster."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def slice_of(manager: str = KUBERNETES, **changes: Any) -> dict[str, Any]:
     return {"metadata": {**metadata, **changes.pop("metadata", {})}, "ports": ports, **changes}
 
 
-def test_an_endpoint_that_nobody_has_looked_at_yet_has_defaults() -> None:
+def test_an_endpoint_without_status_has_defaults() -> None:
     found = read_endpoint(manifest())
     assert (found.key, found.replicas, found.scales, found.open, found.models) == (KEY, None, False, False, ())
     assert (found.progress, found.created) == ("Pending", 1795521600)
@@ -51,7 +51,7 @@ def test_an_endpoint_that_nobody_has_looked_at_yet_has_defaults() -> None:
         ({}, ""),
     ],
 )
-def test_what_is_off_is_not_started(spec: dict[str, Any], off: str) -> None:
+def test_suspended_endpoints_are_not_started(spec: dict[str, Any], off: str) -> None:
     assert read_endpoint(manifest(spec)).off == off
 
 
@@ -87,7 +87,7 @@ def test_names_of_models_may_be_hidden_in_a_secret_or_a_file(
         ({"step": "Downloading", "percent": 43, "etaSeconds": 21}, "Downloading, 43 %, about 21 s left"),
     ],
 )
-def test_progress_is_told_as_far_as_it_is_known(startup: dict[str, Any], told: str) -> None:
+def test_progress_is_described_as_far_as_it_is_known(startup: dict[str, Any], told: str) -> None:
     assert read_endpoint(manifest(status={"startup": startup})).progress == told
 
 
@@ -103,13 +103,13 @@ def test_progress_is_told_as_far_as_it_is_known(startup: dict[str, Any], told: s
         (None, ""),
     ],
 )
-def test_a_pod_has_the_name_that_a_pod_can_have(target: dict[str, str] | None, name: str) -> None:
+def test_a_pod_name_must_be_valid(target: dict[str, str] | None, name: str) -> None:
     found = read_slice(slice_of(endpoints=[{"addresses": ["10.0.0.1"], "targetRef": target}]))
     assert found
     assert found.ready == (Address("10.0.0.1", 8000, name),)
 
 
-def test_pods_are_ready_may_become_so_or_leave() -> None:
+def test_pods_are_ready_unready_or_terminating() -> None:
     endpoints = [
         {"addresses": ["10.0.0.1"], "conditions": {"ready": True}},
         {"addresses": ["10.0.0.2"], "conditions": {"ready": False}},
@@ -121,7 +121,7 @@ def test_pods_are_ready_may_become_so_or_leave() -> None:
     assert found == Slice(KEY, ready=ready, unready=(Address("10.0.0.2", 8000),))
 
 
-def test_the_gateways_own_slice_tells_its_port_and_no_pods() -> None:
+def test_the_gateways_own_slice_gives_its_port_and_no_pods() -> None:
     endpoints = [{"addresses": ["10.0.0.9"], "conditions": {"ready": True}}]
     assert read_slice(slice_of(OPERATOR, endpoints=endpoints)) == Slice(KEY, 20000, "u1", MADE)
 
@@ -140,23 +140,21 @@ def test_the_gateways_own_slice_tells_its_port_and_no_pods() -> None:
     ],
     ids=["no owner", "another kind", "another Service", "another endpoint", "no controller", "no manager", "another's"],
 )
-def test_a_slice_that_neither_kubernetes_nor_the_operator_keeps_tells_nothing(
-    manager: str, metadata: dict[str, Any]
-) -> None:
+def test_a_slice_of_another_controller_is_ignored(manager: str, metadata: dict[str, Any]) -> None:
     assert read_slice(slice_of(manager, metadata=metadata, endpoints=[{"addresses": ["10.0.0.9"]}])) is None
 
 
 @pytest.mark.parametrize("port", [22, 8000, 19999, 30000])
-def test_a_port_that_the_operator_does_not_give_tells_nothing(port: int) -> None:
+def test_a_port_outside_the_operators_range_is_ignored(port: int) -> None:
     assert read_slice(slice_of(OPERATOR, ports=[{"name": "http", "port": port}])) is None
 
 
 @pytest.mark.parametrize("ports", [None, [], [{"name": "other", "port": 1}], [{"name": "http"}]])
-def test_a_slice_without_the_port_tells_nothing(ports: Any) -> None:
+def test_a_slice_without_the_port_is_ignored(ports: Any) -> None:
     assert read_slice({**slice_of(), "ports": ports}) is None
 
 
-def test_ids_are_bare_at_home_and_qualified_elsewhere() -> None:
+def test_ids_are_bare_in_the_home_namespace_and_qualified_in_others() -> None:
     directory = Directory("team")
     directory.put_endpoint(read_endpoint(manifest()))
     assert directory.id_of(KEY) == "one"
@@ -165,7 +163,7 @@ def test_ids_are_bare_at_home_and_qualified_elsewhere() -> None:
     assert directory.find("x.one") is None
 
 
-def test_ports_follow_the_slices_of_endpoints_that_are_there() -> None:
+def test_ports_follow_the_slices_of_existing_endpoints() -> None:
     directory, told = Directory("team"), []
     directory.ports_changed.add(lambda: told.append(directory.ports()))
     directory.put_slice("g", Slice(KEY, 20000, "u1"))
@@ -193,7 +191,7 @@ def test_a_port_that_two_endpoints_claim_belongs_to_the_first() -> None:
     assert directory.ports() == {20001: other}
 
 
-def test_pods_of_all_slices_count_until_their_slice_is_gone() -> None:
+def test_pods_of_all_slices_count_until_their_slice_is_removed() -> None:
     directory = Directory("team")
     pods = [Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)]
     directory.put_slice("a", Slice(KEY, ready=(pods[0],)))
@@ -204,7 +202,7 @@ def test_pods_of_all_slices_count_until_their_slice_is_gone() -> None:
     assert (directory.ready(KEY), directory.unready(KEY)) == ([pods[0]], [])
 
 
-def test_endpoints_without_a_key_are_known_until_they_ask_for_one() -> None:
+def test_endpoints_without_a_key_are_listed_until_they_require_one() -> None:
     directory = Directory("team")
     directory.put_endpoint(read_endpoint(manifest({"auth": {"mode": "None"}})))
     assert directory.open() == {KEY}
@@ -212,7 +210,7 @@ def test_endpoints_without_a_key_are_known_until_they_ask_for_one() -> None:
     assert directory.open() == frozenset()
 
 
-async def test_changes_are_told_to_those_who_wait_for_them() -> None:
+async def test_waiting_tasks_are_notified_of_changes() -> None:
     directory = Directory("team")
     with directory.changes(KEY) as changed:
         directory.put_slice("a", Slice(("team", "two")))

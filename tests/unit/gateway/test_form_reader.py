@@ -1,4 +1,4 @@
-"""A form that is read while it comes is the same as one that is read whole."""
+"""A form that is parsed as a stream equals one that is parsed as a whole."""
 
 from itertools import pairwise
 
@@ -37,7 +37,7 @@ CONTENT = st.lists(st.sampled_from([b"a", b"\r\n", b"\r", b"\n", b"--", b"--x", 
     preamble=st.sampled_from([b"", b"\r\n", b"words\r\n"]),
     cuts=st.lists(st.integers(0, 400), max_size=6),
 )
-def test_it_is_the_same_however_it_is_cut(contents: list[bytes], preamble: bytes, cuts: list[int]) -> None:
+def test_a_form_is_parsed_alike_in_any_pieces(contents: list[bytes], preamble: bytes, cuts: list[int]) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="%d"; filename="f"\r\n\r\n'
     body = preamble + b"".join(head % number + content + b"\r\n" for number, content in enumerate(contents)) + b"--x--"
     try:
@@ -72,14 +72,14 @@ def test_a_filename_is_read_as_each_client_writes_it(written: str, filename: str
 
 
 @pytest.mark.parametrize("name", ["name", "filename"])
-def test_a_parameter_that_is_there_whole_and_in_sections_is_refused(name: str) -> None:
+def test_a_parameter_given_both_whole_and_in_sections_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match="whole and in sections"):
         read_part_head(f"Content-Disposition: form-data; {name}*=a; {name}*0=b".encode())
     with pytest.raises(ValueError, match="whole and in sections"):
         read_boundary("multipart/form-data; boundary*=a; boundary*0=b")
 
 
-def test_of_a_long_content_no_more_than_what_came_stays() -> None:
+def test_a_long_field_keeps_no_more_than_the_received_bytes() -> None:
     reader = FormReader(FORM, 16)
     list(reader.feed(b"--x\r\n\r\n"))
     for _ in range(100):
@@ -101,6 +101,6 @@ def test_of_a_long_content_no_more_than_what_came_stays() -> None:
         ([b"--x\r\nContent-Transfer-Encoding: base64\r\n\r\n\r\n--x--"], "content-transfer-encoding"),
     ],
 )
-def test_what_is_no_form_is_refused(pieces: list[bytes], said: str) -> None:
+def test_an_invalid_form_is_rejected(pieces: list[bytes], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         read_in_pieces(*pieces, most=1)

@@ -1,4 +1,4 @@
-"""Whatever clients, objects and pods send, the gateway's readers take it or refuse it, and nothing else happens."""
+"""The gateway's parsers accept or refuse any input of clients, objects and pods, and have no other effect."""
 
 import json
 from contextlib import suppress

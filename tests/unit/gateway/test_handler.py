@@ -19,7 +19,7 @@ from forebay_gateway.proxy.client_connection import ClientConnection
 from forebay_gateway.proxy.handler import RequestHandler
 from forebay_gateway.proxy.pod_relay import PodRelay, PodRequest
 from forebay_gateway.settings import Limits
-from tests.unit.gateway.pending import KEY, Cluster
+from tests.unit.gateway.pending import KEY, PendingCluster
 from tests.unit.gateway.pending import made as known_keys
 
 HOLD_SECONDS = 0.5
@@ -40,7 +40,7 @@ class Client:
 async def hold(
     body: bytes, monkeypatch: pytest.MonkeyPatch, *headers: tuple[bytes, bytes], early: float = 0.0
 ) -> tuple[Client, Refused]:
-    """Hold a request until its deadline, in a time of its own whose timers end `early` seconds before they should."""
+    """Keep a request pending until its deadline, on a fake clock whose timers end `early` seconds too early."""
     now = began = 1000.0
 
     async def wait(tasks: Collection[Any], **options: float) -> Any:
@@ -51,7 +51,7 @@ async def hold(
 
     monkeypatch.setattr(pending_requests, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(asyncio, "wait", wait)
-    cluster = Cluster(**LIMITS)
+    cluster = PendingCluster(**LIMITS)
     relay = PodRelay(cluster.directory, cluster.activator, cluster.balancer, Budgets(Limits()))
     head = Head("POST", b"/v1/chat/completions", "1.1", list(headers))
     path = read_path(head.method, head.target, shared=False)
@@ -72,15 +72,13 @@ async def test_a_plain_request_gets_a_status_and_no_comment(early: float, monkey
 
 
 @pytest.mark.parametrize("early", [0.0, 0.05])
-async def test_a_stream_is_told_of_the_wait_once_its_patience_is_over(
-    early: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_gets_comments_after_its_first_wait(early: float, monkeypatch: pytest.MonkeyPatch) -> None:
     client, refused = await hold(b'{"model": "m", "stream": true}', monkeypatch, early=early)
     assert refused.error.status == 503
     assert len(client.comments) == 3
 
 
-async def test_a_client_may_ask_for_no_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_can_switch_off_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     body = b'{"model": "m", "stream": true}'
     client, refused = await hold(body, monkeypatch, (b"X-Forebay-Comments", b"None"))
     assert (client.comments, refused.error.status) == ([], 503)
@@ -110,8 +108,8 @@ ADMISSIONS = [
 
 
 def handler_of_two() -> RequestHandler:
-    """A gateway with an endpoint that asks for a key, and one that asks for none."""
-    cluster = Cluster()
+    """A gateway with an endpoint that requires a key, and one that does not."""
+    cluster = PendingCluster()
     metadata = {"name": "open", "namespace": "team", "generation": 1}
     spec = {"replicas": 0, "scaling": {"maxReplicas": 1}, "auth": {"mode": "None"}}
     cluster.directory.put_endpoint(read_endpoint({"metadata": metadata, "spec": spec, "status": {}}))
@@ -123,7 +121,7 @@ def read_head(method: str, path: str, key: str) -> Head:
 
 
 @pytest.mark.parametrize("row", ADMISSIONS, ids=str)
-async def test_the_key_decides_before_anything_is_told(row: tuple[Any, str, str, str, Any, Any]) -> None:
+async def test_the_key_is_checked_before_anything_is_revealed(row: tuple[Any, str, str, str, Any, Any]) -> None:
     port, method, path, key, meant, status = row
     handler, head = handler_of_two(), read_head(method, path, key)
     if status is OK:
@@ -136,7 +134,7 @@ async def test_the_key_decides_before_anything_is_told(row: tuple[Any, str, str,
 
 @pytest.mark.parametrize("port", [None, CLOSED, OPEN])
 @pytest.mark.parametrize("path", [V1, "/nowhere", "/v2/none/run", "/v2/one/run/x", "*"])
-async def test_a_browser_may_ask_before_any_request(port: Any, path: str) -> None:
+async def test_preflight_requests_of_browsers_are_answered(port: Any, path: str) -> None:
     """Else its page could not read the refusal of the request itself."""
     head = Head("OPTIONS", path.encode(), "1.1", [(b"access-control-request-method", b"POST")])
     answers: list[int] = []
@@ -148,7 +146,7 @@ async def test_a_browser_may_ask_before_any_request(port: Any, path: str) -> Non
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("path", ["/openai/v1/tokenizer_info", "/tokenizer_info", "/v1/responses/resp_1"])
-async def test_a_request_without_a_model_goes_to_the_only_endpoint(method: str, path: str) -> None:
+async def test_a_request_without_a_model_reaches_the_only_endpoint(method: str, path: str) -> None:
     charged: list[str] = []
     client = cast(ClientConnection, SimpleNamespace(take_body=bytearray, charge=charged.append, tenant="team"))
     handler, head = handler_of_two(), read_head(method, path, "a")

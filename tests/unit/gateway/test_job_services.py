@@ -1,4 +1,4 @@
-"""What takes jobs ends in order."""
+"""Job services shut down in order."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ from forebay_kube.endpoint_key import EndpointKey
 from tests.unit.gateway.pending import SECRET, encoded, made
 
 
-async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endpoint_removed_during_shutdown_leaves_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def forget(_: JobApi, key: EndpointKey) -> None:
@@ -56,13 +56,13 @@ async def test_an_endpoint_that_goes_at_the_end_leaves_no_task(monkeypatch: pyte
 
 
 class RecordedStore:
-    """Where a bucket would write."""
+    """A fake bucket that records its prefix."""
 
     def __init__(self, _: str, *, prefix: str, **__: object) -> None:
         self.prefix = prefix
 
 
-async def test_a_gateway_that_begins_before_its_secret_uses_the_folder_of_the_others(
+async def test_a_gateway_that_starts_before_its_secret_uses_the_shared_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written: list[str] = []

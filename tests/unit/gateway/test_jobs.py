@@ -68,7 +68,7 @@ def test_defaults_of_a_submission() -> None:
     )
     assert read_submission(b'{"input": "x"}', sync=True).retention == 60
     assert read_submission(b'{"input": {}}', sync=True).input == "{}"
-    assert read_submission(b'\xef\xbb\xbf{"input": {}}', sync=True).input == "{}", "from behind a byte order mark"
+    assert read_submission(b'\xef\xbb\xbf{"input": {}}', sync=True).input == "{}", "after a byte order mark"
 
 
 def test_a_policy() -> None:
@@ -76,7 +76,7 @@ def test_a_policy() -> None:
     assert (found.timeout, found.ttl, found.low) == (5, 10, True)
 
 
-def test_what_is_null_or_empty_says_nothing() -> None:
+def test_null_or_empty_options_are_ignored() -> None:
     policy = {"executionTimeout": None, "ttl": None, "lowPriority": None}
     assert submission(policy=policy, webhook="", s3Config={}) == submission(policy=None, webhook=None, s3Config=None)
     assert read_submission(b'{"input": 1, "s3Config": { }, "policy": { }}', sync=False).webhook == ""
@@ -129,7 +129,7 @@ def test_a_webhook_is_any_url_of_http(url: str) -> None:
         (b'{"input": "' + b"x" * 10_000_000 + b'"}', "larger than 10 MB"),
     ],
 )
-def test_a_bad_submission_is_refused(body: bytes, said: str) -> None:
+def test_an_invalid_submission_is_rejected(body: bytes, said: str) -> None:
     with pytest.raises(BadJob, match=said):
         read_submission(body, sync=False)
 
@@ -141,7 +141,7 @@ def test_queries() -> None:
             read_wait(wrong)
 
 
-def test_what_is_told_of_a_job() -> None:
+def test_a_job_is_rendered_in_runpods_format() -> None:
     job = Job("a", KEY, submission(), "key", created=10.0)
     assert describe_job(job) == {"id": "a", "status": "IN_QUEUE"}
     job.started, job.state, job.pod = 10.5, State.IN_PROGRESS, Address("10.0.0.1", 8000)
@@ -161,10 +161,10 @@ def test_what_is_told_of_a_job() -> None:
         "workerId": "one-6d8f-x2x7p",
     }  # fmt: skip
     job.state, job.started, job.error = State.IN_QUEUE, None, ""
-    assert describe_job(job) == {"id": "a", "status": "IN_QUEUE"}, "it has left its worker"
+    assert describe_job(job) == {"id": "a", "status": "IN_QUEUE"}, "the pod no longer has it"
 
 
-def test_an_item_is_told_before_the_end_is() -> None:
+def test_all_items_are_streamed_before_the_final_status() -> None:
     told = json.loads(render(describe_stream(State.COMPLETED, ['{"x": 1}'], more=True)))
     assert (told["status"], [each["output"] for each in told["stream"]]) == ("IN_PROGRESS", [{"x": 1}])
     assert describe_stream(State.COMPLETED, [], more=False) == {"status": "COMPLETED", "stream": []}
@@ -184,7 +184,7 @@ def test_an_item_is_told_before_the_end_is() -> None:
         ({"text": "x" * MAX_USAGE_SEARCH_LENGTH, "usage": {"input": 5, "output": 3}}, {}),
     ],
 )
-def test_an_item_of_a_stream_has_its_place_and_the_tokens_that_it_counts(item: object, counted: dict[str, int]) -> None:
+def test_a_streamed_item_has_its_index_and_its_token_count(item: object, counted: dict[str, int]) -> None:
     told = describe_stream(State.IN_PROGRESS, ['"before"', json.dumps(item)], more=False, first=4)
     metrics = [each["metrics"] for each in told["stream"]]
     assert metrics == [
@@ -213,7 +213,7 @@ def test_ids() -> None:
     assert len({new_job_id(sync=False) for _ in range(100)}) == 100
 
 
-async def test_a_large_output_is_not_even_read_where_it_would_have_no_room() -> None:
+async def test_a_large_output_is_read_only_if_it_fits() -> None:
     store, kept, directory = MemoryJobStore(1 << 20), Quota(400_000), Directory("home")
     for watch in list(watches(directory, KeyAuthorizer(), "system", ()))[:1]:
         watch.put({"metadata": {"namespace": "home", "name": "one", "uid": "1"}, "spec": {}})

@@ -7,7 +7,7 @@ from forebay_gateway.endpoints.key_refresh import PEEKED_BYTES, REFRESH_SECONDS,
 ONE, TWO = ("team", "one"), ("team", "two")
 
 
-def test_endpoints_are_named_for_a_while_after_they_were_asked() -> None:
+def test_endpoints_are_listed_for_some_time_after_a_request() -> None:
     now = [0.0]
     key_refreshes = KeyRefreshRequests(lambda: now[0])
     key_refreshes.note([ONE])
@@ -33,5 +33,5 @@ def test_endpoints_are_named_for_a_while_after_they_were_asked() -> None:
         (b"", ""),
     ],
 )
-def test_the_model_is_seen_at_the_beginning_of_a_body(body: bytes, model: str) -> None:
+def test_the_model_is_found_at_the_beginning_of_a_body(body: bytes, model: str) -> None:
     assert peek_model(body) == model

@@ -17,7 +17,7 @@ from forebay_gateway.__main__ import build_parser
         ("--hold-seconds=inf", "'inf' is not a number of 0 or more"),
     ],
 )
-def test_a_limit_that_is_none_is_told(argument: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_limit_is_reported(argument: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         build_parser().parse_args([argument])
     assert said in capsys.readouterr().err

@@ -33,12 +33,12 @@ def test_an_event_is_one_event(api: ApiDialect) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": "text"}', b'{"detail": "x"}', b"null"])
-def test_a_pods_answer_that_is_no_error_of_openai_is_told_by_its_status(body: bytes) -> None:
+def test_a_pod_response_without_openais_error_format_is_described_by_its_status(body: bytes) -> None:
     assert errors.of_pod(500, body).message == "The server answered 500 (Internal Server Error)."
     assert "799" in errors.of_pod(799, body).message
 
 
-def test_a_message_repeats_the_beginning_of_a_name_only() -> None:
+def test_a_message_repeats_only_the_beginning_of_a_name() -> None:
     for error in (errors.no_model("😀" * 10_000_000), errors.no_endpoint("x" * 60_000)):
         assert len(error.message) < 300
 
@@ -47,7 +47,7 @@ def head(*lines: tuple[bytes, bytes], method: str = "POST") -> Head:
     return Head(method, b"/v1/x", "1.1", list(lines))
 
 
-def test_a_request_keeps_its_lines_but_those_of_the_hop() -> None:
+def test_a_request_keeps_all_but_its_hop_by_hop_headers() -> None:
     lines = [
         (b"Host", b"x"),
         (b"Connection", b"keep-alive, X-Hop"),
@@ -64,7 +64,7 @@ def test_a_request_keeps_its_lines_but_those_of_the_hop() -> None:
 @pytest.mark.parametrize(
     ("given", "taken"), [(b"req_1-a.b:c", True), (b"", False), (b"a b", False), (b"x" * 129, False), (b"\xff", False)]
 )
-def test_a_request_has_one_id_all_the_way(given: bytes, taken: bool) -> None:
+def test_a_request_keeps_its_id_up_to_the_pod(given: bytes, taken: bool) -> None:
     asked = head((b"X-Request-ID", given), (b"Host", b"x"))
     chosen = choose_id(asked.get(REQUEST_ID))
     assert (chosen == given.decode("latin-1")) is taken
@@ -93,11 +93,11 @@ def test_a_web_socket_keeps_its_upgrade() -> None:
         ([(b"Connection", b"upgrade"), (b"Upgrade", b"websocket")], "POST"),
     ],
 )
-def test_a_web_socket_is_asked_for_by_two_headers(lines: list[tuple[bytes, bytes]], method: str) -> None:
+def test_a_web_socket_is_requested_by_two_headers(lines: list[tuple[bytes, bytes]], method: str) -> None:
     assert not head(*lines, method=method).is_web_socket
 
 
-def test_what_connection_names_is_of_the_hop() -> None:
+def test_headers_named_by_connection_are_not_forwarded() -> None:
     asked = head((b"Host", b"x"), (b"Connection", b"close, x-hop"), (b"connection", b"HOST , X-Two"), (b"X-Hop", b"1"))
     assert render_request(asked, b"/", 0, keys=True).startswith(b"POST / HTTP/1.1\r\nHost: x\r\nconnection: close\r\n")
 
@@ -114,12 +114,12 @@ def test_what_connection_names_is_of_the_hop() -> None:
         (b"", b""),
     ],
 )
-def test_a_bare_key_is_relayed_as_older_pods_know_it(given: bytes, relayed: bytes) -> None:
+def test_a_bare_key_is_relayed_in_the_form_for_older_pods(given: bytes, relayed: bytes) -> None:
     made = render_request(head((b"X-Own", b"k"), (b"authorization", given)), b"/", 0)
     assert made.startswith(b"POST / HTTP/1.1\r\nX-Own: k\r\nauthorization: " + relayed + b"\r\n")
 
 
-def test_an_endpoint_without_keys_gets_none() -> None:
+def test_a_pod_without_keys_gets_no_key() -> None:
     asked = head((b"Authorization", b"Bearer k"), (b"X-API-Key", b"k"), (b"X-Own", b"1"))
     made = render_request(asked, b"/", 0, keys=False)
     assert made == b"POST / HTTP/1.1\r\nX-Own: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -137,13 +137,13 @@ def test_an_endpoint_without_keys_gets_none() -> None:
         (b"connection : keep-alive\r\nPROXY-CONNECTION: keep-alive\r\nUpgrade: websocket", b""),
     ],
 )
-def test_the_head_of_an_answer_ends_the_connection(given: bytes, kept: bytes) -> None:
+def test_the_head_of_a_response_closes_the_connection(given: bytes, kept: bytes) -> None:
     answer = b"HTTP/1.1 200 OK\r\n" + given
     assert read_status(answer) == 200
     assert end_connection(answer) == b"HTTP/1.1 200 OK\r\n" + kept + b"connection: close"
 
 
-def test_the_head_of_an_answer_names_its_pod_and_no_other() -> None:
+def test_the_head_of_a_response_names_its_pod_and_no_other() -> None:
     answer = b"HTTP/1.1 200 OK\r\nX-RunPod-Worker-ID: other\r\n folded\r\nX-A: 1"
     end = b"x-runpod-worker-id: one-x2x7p\r\nconnection: close"
     assert end_connection(answer, "one-x2x7p") == b"HTTP/1.1 200 OK\r\nX-A: 1\r\n" + end
@@ -165,7 +165,7 @@ def test_the_head_of_an_answer_names_its_pod_and_no_other() -> None:
         ("strict  a", RequestedWorker(strict=True)),
     ],
 )
-def test_which_pod_a_request_asks_for(value: str, asked: RequestedWorker) -> None:
+def test_a_request_can_select_its_pod(value: str, asked: RequestedWorker) -> None:
     head = Head("POST", b"/", "1.1", [(b"X-Runpod-Worker-Id", value.encode())])
     assert read_worker(head) == asked
 
@@ -183,7 +183,7 @@ def test_which_pod_a_request_asks_for(value: str, asked: RequestedWorker) -> Non
         b"HTTP/1.1 200 OK\r\nX: \0",
     ],
 )
-def test_a_head_that_two_readers_may_read_differently_is_none(answer: bytes) -> None:
+def test_an_ambiguous_head_is_rejected(answer: bytes) -> None:
     with pytest.raises(ValueError, match="no head"):
         read_status(answer)
 
@@ -199,11 +199,11 @@ def test_a_head_that_two_readers_may_read_differently_is_none(answer: bytes) -> 
         ([], ""),
     ],
 )
-def test_the_key_is_found_where_clients_put_it(lines: list[tuple[bytes, bytes]], key: str) -> None:
+def test_the_key_is_found_in_each_header_that_clients_use(lines: list[tuple[bytes, bytes]], key: str) -> None:
     assert head(*lines).key == key
 
 
-def test_an_answer_without_content_has_no_length_where_none_may_be() -> None:
+def test_only_a_204_response_has_no_content_length() -> None:
     assert b"content-length" not in render_answer(204, None)[0]
     assert b"content-length: 0" in render_answer(200, None)[0]
     head, body = render_answer(200, {"a": 1}, bodiless=True)
@@ -216,7 +216,7 @@ def endpoint(replicas: int, scales: bool = True) -> Endpoint:
     return read_endpoint({"metadata": {"name": "one", "namespace": "team"}, "spec": spec})
 
 
-def test_health_tells_a_load_balancer_what_it_needs() -> None:
+def test_health_has_the_fields_that_a_load_balancer_needs() -> None:
     asleep, off = endpoint(0), endpoint(0, scales=False)
     assert [health(asleep, ready=ready, ping=True) for ready in (True, False)] == [200, 204]
     assert health(asleep, ready=False, ping=False) == 200
@@ -239,7 +239,7 @@ async def test_after_comments_the_body_of_a_stream_passes_alone(size: int) -> No
     assert await upstream.ended is None
 
 
-async def test_after_comments_a_whole_answer_becomes_one_event() -> None:
+async def test_after_comments_a_complete_response_becomes_one_event() -> None:
     client = Client()
     upstream = LateUpstream(client, ApiDialect.OPENAI)
     upstream.data_received(b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"a":\n "b"}')
@@ -247,7 +247,7 @@ async def test_after_comments_a_whole_answer_becomes_one_event() -> None:
     assert client.sent == b'12\r\ndata: {"a": "b"}\n\n\r\n0\r\n\r\n'
 
 
-async def test_after_comments_a_pod_that_says_nothing_is_known_by_it() -> None:
+async def test_after_comments_a_closed_connection_without_a_response_is_detected() -> None:
     upstream = LateUpstream(Client(), ApiDialect.OPENAI)
     upstream.connection_lost(ConnectionResetError())
     assert not upstream.answered

@@ -7,7 +7,7 @@ import pytest
 from forebay_gateway.activator.pending_requests import find_refusal, too_late
 from forebay_gateway.endpoints.endpoint import Address, Slice
 from forebay_gateway.http import errors
-from tests.unit.gateway.pending import KEY, Cluster, endpoint
+from tests.unit.gateway.pending import KEY, PendingCluster, endpoint
 from tests.waiting import until
 
 POD = Address("10.0.0.1", 8000)
@@ -19,8 +19,8 @@ STALLED = [
 ]
 
 
-async def test_many_that_wait_wake_once_and_go_together() -> None:
-    cluster = Cluster()
+async def test_many_pending_requests_start_one_pod_and_are_released_together() -> None:
+    cluster = PendingCluster()
     waiting = [cluster.wait() for _ in range(5)]
     await until(lambda: cluster.woken)
     cluster.directory.put_endpoint(endpoint(1))
@@ -30,8 +30,8 @@ async def test_many_that_wait_wake_once_and_go_together() -> None:
     assert cluster.woken == [KEY]
 
 
-async def test_a_pod_that_says_that_it_is_ready_is_enough() -> None:
-    cluster = Cluster()
+async def test_a_pod_that_reports_ready_is_enough() -> None:
+    cluster = PendingCluster()
     cluster.directory.put_endpoint(endpoint(1))
     cluster.directory.put_slice("a", Slice(KEY, unready=(POD,)))
     waiting = cluster.wait()
@@ -42,15 +42,15 @@ async def test_a_pod_that_says_that_it_is_ready_is_enough() -> None:
     assert cluster.woken == []
 
 
-async def test_an_endpoint_that_goes_to_zero_again_is_woken_again() -> None:
-    cluster = Cluster()
+async def test_an_endpoint_that_scales_to_zero_again_is_started_again() -> None:
+    cluster = PendingCluster()
     waiting = cluster.wait()
     await until(lambda: len(cluster.woken) == 2)
     waiting.cancel()
 
 
-async def test_pods_that_took_no_connection_are_waited_for() -> None:
-    cluster = Cluster()
+async def test_pending_requests_wait_for_pods_that_refused_a_connection() -> None:
+    cluster = PendingCluster()
     cluster.balancer.suspect(POD)
     cluster.directory.put_endpoint(endpoint(1))
     cluster.directory.put_slice("a", Slice(KEY, ready=(POD,)))
@@ -62,8 +62,8 @@ async def test_pods_that_took_no_connection_are_waited_for() -> None:
     assert await asyncio.wait_for(waiting, 1) == [other]
 
 
-async def test_a_failed_start_is_told_to_all_who_wait() -> None:
-    cluster = Cluster()
+async def test_a_failed_start_ends_all_pending_requests() -> None:
+    cluster = PendingCluster()
     waiting = [cluster.wait() for _ in range(3)]
     await until(lambda: cluster.woken)
     cluster.directory.put_endpoint(endpoint(1, conditions=STALLED))
@@ -72,8 +72,8 @@ async def test_a_failed_start_is_told_to_all_who_wait() -> None:
             await each
 
 
-async def test_an_endpoint_that_is_deleted_is_told_to_all_who_wait() -> None:
-    cluster = Cluster()
+async def test_a_deleted_endpoint_ends_all_pending_requests() -> None:
+    cluster = PendingCluster()
     waiting = cluster.wait()
     await until(lambda: cluster.woken)
     cluster.directory.drop_endpoint(KEY)
@@ -81,11 +81,11 @@ async def test_an_endpoint_that_is_deleted_is_told_to_all_who_wait() -> None:
         await waiting
 
 
-async def test_a_waking_that_breaks_leaves_nobody_waiting() -> None:
+async def test_an_error_during_activation_ends_all_pending_requests() -> None:
     async def broken() -> None:
         raise RuntimeError("broken")
 
-    cluster = Cluster()
+    cluster = PendingCluster()
     cluster.on_wake = broken
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
@@ -94,8 +94,8 @@ async def test_a_waking_that_breaks_leaves_nobody_waiting() -> None:
     assert refused.value.error is errors.INTERNAL
 
 
-async def test_nobody_who_waits_means_no_work() -> None:
-    cluster = Cluster()
+async def test_without_pending_requests_no_task_runs() -> None:
+    cluster = PendingCluster()
     waiting = cluster.wait()
     await until(lambda: cluster.woken)
     waiting.cancel()
@@ -104,8 +104,8 @@ async def test_nobody_who_waits_means_no_work() -> None:
     assert await cluster.wait() == [POD]
 
 
-def test_held_requests_are_bounded_for_an_endpoint_and_for_a_namespace() -> None:
-    cluster = Cluster(held=6, held_per_endpoint=2)
+def test_pending_requests_are_limited_for_an_endpoint_and_a_namespace() -> None:
+    cluster = PendingCluster(held=6, held_per_endpoint=2)
     activator = cluster.activator
     with activator.held(KEY), activator.held(KEY):
         with pytest.raises(errors.Refused) as refused, activator.held(KEY):
@@ -124,8 +124,8 @@ def test_held_requests_are_bounded_for_an_endpoint_and_for_a_namespace() -> None
         assert activator.report()["team/one"]["held"] == 1
 
 
-def test_the_report_counts_what_was_begun_and_forgets_what_is_gone() -> None:
-    cluster = Cluster()
+def test_the_report_counts_started_requests_and_drops_deleted_endpoints() -> None:
+    cluster = PendingCluster()
     cluster.activator.begin(KEY)
     cluster.activator.begin(KEY)
     assert cluster.activator.report() == {"team/one": {"held": 0, "begun": 2, "oldestSeconds": 0.0, "queued": 0}}
@@ -133,12 +133,12 @@ def test_the_report_counts_what_was_begun_and_forgets_what_is_gone() -> None:
     assert cluster.activator.report() == {}
 
 
-def test_a_stalled_endpoint_at_zero_may_be_tried_again() -> None:
+def test_a_stalled_endpoint_at_zero_can_be_started_again() -> None:
     assert find_refusal(endpoint(0, conditions=STALLED), "one") is None
     assert find_refusal(endpoint(1, conditions=STALLED), "one") is not None
 
 
-def test_the_deadline_says_when_to_come_back() -> None:
+def test_a_request_that_times_out_gets_retry_after() -> None:
     startup = {"step": "Downloading", "etaSeconds": 70}
     assert ("retry-after", "70") in too_late(endpoint(1, startup=startup), "one", 600).headers
     assert ("retry-after", "10") in too_late(endpoint(1), "one", 600).headers

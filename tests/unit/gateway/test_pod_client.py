@@ -1,4 +1,4 @@
-"""What pods answer to jobs: whatever it is, the job ends, and nothing of any size is kept for it."""
+"""Responses of pods to jobs: with any response, the job ends, and memory stays bounded."""
 
 import asyncio
 import hashlib
@@ -28,8 +28,8 @@ JOB = Job("job-1", ("home", "one"), read_submission(b'{"input": {"prompt": "Hi"}
 
 @asynccontextmanager
 async def pod(head: str, *parts: bytes, endless: bool = False) -> AsyncIterator[tuple[Address, list[int]]]:
-    """A pod that answers with these bytes, the last of them again and again if it is endless. Yields where it is, and
-    how many bytes were taken."""
+    """A pod that answers with these bytes, and repeats the last of them if it is endless. Yields its address, and
+    the number of sent bytes."""
     taken = [0]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +74,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("case", ENDLESS)
-async def test_an_answer_without_end_is_read_so_far(case: str) -> None:
+async def test_an_endless_response_is_read_up_to_a_limit(case: str) -> None:
     head, piece = ENDLESS[case]
     async with pod(head, piece, endless=True) as (address, taken):
         items, outcome = await asyncio.wait_for(outcome_at(address), 30)
@@ -99,7 +99,7 @@ async def test_an_answer_without_end_is_read_so_far(case: str) -> None:
     ],
     ids=lambda line: line[:24].decode(errors="replace"),
 )
-async def test_a_line_that_is_none_ends_the_job(line: bytes) -> None:
+async def test_an_invalid_line_ends_the_job(line: bytes) -> None:
     async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", b'{"output": 1}\n', line, b"\n") as (address, _):
         items, outcome = await outcome_at(address)
     assert (items, outcome.state) == (["1"], State.FAILED)
@@ -107,7 +107,7 @@ async def test_a_line_that_is_none_ends_the_job(line: bytes) -> None:
 
 
 async def test_a_large_input_is_sent_in_slices() -> None:
-    """So the gateway has it in memory once, whatever its characters are and however slowly the pod takes it."""
+    """So the gateway has it in memory once, with any characters and any speed of the pod."""
     given = json.dumps({"input": "x" * (9 << 20) + "é水🌊"}, ensure_ascii=False).encode()
     job = replace(JOB, submission=read_submission(given, sync=False))
     taken = hashlib.sha256()
@@ -134,7 +134,7 @@ async def test_a_large_input_is_sent_in_slices() -> None:
     assert peak < 4 << 20
 
 
-async def test_an_item_for_which_there_is_no_room_ends_the_job() -> None:
+async def test_an_item_that_does_not_fit_ends_the_job() -> None:
     item = b'{"output": "' + b"x" * 100_000 + b'"}\n'
     async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", item, b'{"status": "COMPLETED"}\n') as (address, _):
         items, outcome = await outcome_at(address, 300_000)
@@ -145,13 +145,13 @@ async def test_an_item_for_which_there_is_no_room_ends_the_job() -> None:
     assert (len(items), outcome.state) == (1, State.COMPLETED)
 
 
-async def test_an_answer_that_breaks_off_is_no_end() -> None:
+async def test_a_truncated_response_is_not_the_end_of_the_job() -> None:
     async with pod(f"200 OK\r\ncontent-type: {JOB_LINES}", b'{"output": 1}\n{"out') as (address, _):
         with pytest.raises(PodLost):
             await outcome_at(address)
 
 
-def test_items_are_kept_as_they_are() -> None:
+def test_items_are_stored_unchanged() -> None:
     items, outcome = next(
         _read_lines(
             [
@@ -180,7 +180,7 @@ JSON: Any = st.recursive(
 
 @fuzzed
 @given(JSON)
-def test_no_json_of_a_pod_is_an_error_of_ours(value: Any) -> None:
+def test_no_json_of_a_pod_breaks_the_gateway(value: Any) -> None:
     text = json.dumps(value).encode()
     list(_read_lines([bytearray(text)]))
     _read_whole(text)

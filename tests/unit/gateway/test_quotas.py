@@ -1,4 +1,4 @@
-"""What tenants share."""
+"""Quotas that tenants share."""
 
 import asyncio
 import tracemalloc
@@ -18,18 +18,18 @@ def acquire_all(shares: Quota, tenant: str) -> int:
     return count
 
 
-def test_one_alone_gets_half_and_the_next_half_of_what_is_left() -> None:
+def test_each_tenant_gets_at_most_half_of_the_remainder() -> None:
     shares = Quota(100)
     assert [acquire_all(shares, tenant) for tenant in ("a", "b", "c", "d")] == [50, 25, 12, 6]
     shares.release("a", 50)
-    assert acquire_all(shares, "e") == 28, "half of the 57 that the others leave"
+    assert acquire_all(shares, "e") == 28, "half of the remaining 57"
 
 
-def test_who_needs_no_protection_gets_all() -> None:
+def test_one_tenant_gets_everything_without_a_share() -> None:
     assert acquire_all(Quota(100, share=1.0), "a") == 100
 
 
-def test_nothing_is_taken_in_part() -> None:
+def test_a_reservation_is_complete_or_fails() -> None:
     shares = Quota(100)
     assert not shares.try_acquire("a", 51)
     assert shares.used == 0
@@ -38,7 +38,7 @@ def test_nothing_is_taken_in_part() -> None:
     assert shares.used == 40
 
 
-def test_what_work_has_taken_is_free_when_it_ends() -> None:
+def test_a_reservation_is_released_when_the_work_ends() -> None:
     shares = Quota(100)
     with Reservation(shares, "a") as taken:
         assert taken.resize(40)
@@ -49,7 +49,7 @@ def test_what_work_has_taken_is_free_when_it_ends() -> None:
     assert shares.used == 0
 
 
-def test_what_was_taken_may_go_on_anothers_account() -> None:
+def test_a_reservation_can_move_to_another_tenant() -> None:
     shares = Quota(100)
     taken, other = Reservation(shares, "a"), Reservation(shares, "b")
     assert taken.resize(20)
@@ -70,7 +70,7 @@ async def test_each_tenant_has_one_turn_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "plain", "\xe9t\xe9", "\u65e5\u672c", "\N{ELEPHANT}", "x" * 100 + "\N{ELEPHANT}"])
-def test_a_text_counts_as_what_it_takes(text: str) -> None:
+def test_a_text_counts_as_its_memory_size(text: str) -> None:
     tracemalloc.start()
     made = [text * 1000 for _ in range(10)]
     taken, _ = tracemalloc.get_traced_memory()
@@ -90,7 +90,7 @@ async def test_work_waits_for_room() -> None:
         assert not shares.freed
 
 
-def test_each_may_have_a_little_whatever_others_have() -> None:
+def test_each_tenant_can_reserve_a_minimum() -> None:
     shares = Quota(100, floor=5)
     for tenant in "abcdefgh":
         acquire_all(shares, tenant)
@@ -98,7 +98,7 @@ def test_each_may_have_a_little_whatever_others_have() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40), st.booleans())))
-def test_the_sum_is_never_more_than_there_is(steps: list[tuple[str, int, bool]]) -> None:
+def test_the_sum_never_exceeds_the_quota(steps: list[tuple[str, int, bool]]) -> None:
     shares, taken = Quota(100), dict.fromkeys("abc", 0)
     for tenant, size, gives in steps:
         if gives and taken[tenant] >= size:

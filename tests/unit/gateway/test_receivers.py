@@ -1,4 +1,4 @@
-"""Where webhooks may lead."""
+"""Allowed receivers of webhooks."""
 
 import socket
 from pathlib import Path
@@ -47,7 +47,7 @@ from forebay_gateway.jobs.receivers import (
         ("fd00::5", "10.1.0.0/16, fd00::/8", True),
     ],
 )
-def test_where_webhooks_may_lead(address: str, networks: str, allowed: bool) -> None:
+def test_webhooks_may_go_only_to_allowed_addresses(address: str, networks: str, allowed: bool) -> None:
     assert is_allowed(address, read_networks(networks)) == allowed
 
 
@@ -77,7 +77,7 @@ def receivers(networks: str = "", namespaces: str = "") -> Receivers:
         ("", "team-a", False),
     ],
 )
-def test_a_service_is_known_by_its_name_in_a_namespace_that_is_allowed(
+def test_a_service_is_accepted_by_its_name_in_an_allowed_namespace(
     host: str, namespaces: str, is_service: bool
 ) -> None:
     assert receivers(namespaces=namespaces).is_service(host, "home") == is_service
@@ -93,7 +93,7 @@ async def resolve(host: str) -> list[Any]:
 
 
 def resolved_to(monkeypatch: pytest.MonkeyPatch, canonical: str, address: str) -> list[str]:
-    """Have DNS say so; the names that it is asked for."""
+    """Fake DNS; returns the requested names."""
     asked: list[str] = []
 
     def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
@@ -104,17 +104,17 @@ def resolved_to(monkeypatch: pytest.MonkeyPatch, canonical: str, address: str) -
     return asked
 
 
-async def test_a_service_is_looked_up_by_its_full_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_is_resolved_only_by_its_full_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = resolved_to(monkeypatch, "sink.team-a.svc.cluster.local", "10.96.3.4")
     (found,) = await resolve("sink.team-a.svc")
     assert (found["hostname"], found["host"], found["port"]) == ("sink.team-a.svc", "10.96.3.4", 8080)
-    assert asked == ["sink.team-a.svc.cluster.local."], "no search list adds to it"
+    assert asked == ["sink.team-a.svc.cluster.local."], "no search list is applied"
 
 
 @pytest.mark.parametrize(
     "target", ["kubernetes.default.svc.cluster.local", "sink.team-b.svc.cluster.local", "evil.example"]
 )
-async def test_an_alias_of_something_else_is_no_receiver(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+async def test_an_alias_of_another_name_is_no_receiver(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
     resolved_to(monkeypatch, target, "10.96.0.1")
     with pytest.raises(OSError, match="alias"):
         await resolve("sink.team-a.svc")
@@ -140,7 +140,7 @@ async def test_an_alias_of_something_else_is_no_receiver(monkeypatch: pytest.Mon
         ("224.0.0.1", False),
     ],
 )
-def test_a_service_has_no_address_of_a_node_or_the_api_server(
+def test_a_service_may_not_have_the_address_of_a_node_or_the_api_server(
     monkeypatch: pytest.MonkeyPatch, address: str, allowed: bool
 ) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
@@ -153,13 +153,13 @@ def test_a_service_has_no_address_of_a_node_or_the_api_server(
 
 
 @pytest.mark.parametrize("address", ["10.96.0.1", "169.254.169.254", "fd00:ec2::254"])
-def test_no_network_leads_to_the_api_server_or_to_metadata(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_no_allowed_network_includes_the_api_server_or_metadata(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     with pytest.raises(OSError, match=r"metadata|API server"):
         receivers("0.0.0.0/0, ::/0").check_address(address)
 
 
-def test_the_clusters_domain_is_that_of_the_search_list(tmp_path: Path) -> None:
+def test_the_cluster_domain_is_read_from_the_search_list(tmp_path: Path) -> None:
     file = tmp_path / "resolv.conf"
     assert read_cluster_domain(file) == "cluster.local"
     file.write_text(
@@ -168,6 +168,6 @@ def test_the_clusters_domain_is_that_of_the_search_list(tmp_path: Path) -> None:
     assert read_cluster_domain(file) == "k8s.example"
 
 
-def test_a_name_that_no_namespace_has_is_an_error() -> None:
+def test_an_invalid_namespace_name_is_an_error() -> None:
     with pytest.raises(ValueError, match="team_a"):
         read_namespaces("home, team_a")

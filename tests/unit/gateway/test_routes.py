@@ -68,17 +68,17 @@ SHARED = {
 
 
 @pytest.mark.parametrize(("method", "target"), OWN)
-def test_on_the_port_of_one_endpoint(method: str, target: str) -> None:
+def test_paths_on_the_port_of_one_endpoint(method: str, target: str) -> None:
     assert read_path(method, target.encode(), shared=False) == OWN[method, target]
 
 
 @pytest.mark.parametrize(("method", "target"), SHARED)
-def test_on_the_shared_port(method: str, target: str) -> None:
+def test_paths_on_the_shared_port(method: str, target: str) -> None:
     assert read_path(method, target.encode(), shared=True) == SHARED[method, target]
 
 
 @pytest.mark.parametrize("path", [*routes.OPERATIONS, *routes.DOCUMENT, *sorted(PROBES), "/v2/x/runsync", "/v1/models"])
-def test_every_path_of_the_server_is_known_and_means_the_same_there(path: str) -> None:
+def test_every_path_of_the_server_has_the_same_meaning_on_the_gateway(path: str) -> None:
     found = read_path("POST", path.encode(), shared=False)
     assert found
     assert routes.read_path(found.target.decode()) == routes.read_path(path)
@@ -93,7 +93,7 @@ def test_every_path_of_the_server_is_known_and_means_the_same_there(path: str) -
         ("/v1/messages/count_tokens", ApiDialect.ANTHROPIC),
     ],
 )
-def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> None:
+def test_the_error_format_follows_the_path(path: str, api: ApiDialect) -> None:
     found = read_path("POST", path.encode(), shared=False)
     assert found
     assert found.api is api
@@ -101,5 +101,5 @@ def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> Non
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("target", [b"/v1/messages/batches?x=1", b"/v2/one/openai/v1/messages/foo"])
-def test_so_does_that_of_a_path_that_is_not_there(target: bytes, shared: bool) -> None:
+def test_the_error_format_of_an_unknown_path_follows_its_beginning(target: bytes, shared: bool) -> None:
     assert api_of(Head("POST", target, "1.1", []), shared=shared) is ApiDialect.ANTHROPIC

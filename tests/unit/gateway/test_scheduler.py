@@ -1,4 +1,4 @@
-"""Who sends much takes turns, and long steps of one tenant are apart."""
+"""Tenants with much traffic take turns, and long steps of one tenant have pauses."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ async def test_each_tenant_has_one_turn_in_a_round() -> None:
         assert had == after
 
 
-async def test_who_leaves_while_it_waits_for_a_turn_takes_none_from_others() -> None:
+async def test_a_reader_that_stops_waiting_takes_no_turn_from_others() -> None:
     scheduler = FairScheduler()
     leaving, staying = (asyncio.create_task(scheduler.wait_for_turn("a")) for _ in range(2))
     await asyncio.sleep(0)
@@ -27,7 +27,7 @@ async def test_who_leaves_while_it_waits_for_a_turn_takes_none_from_others() -> 
         await staying
 
 
-class Transport:
+class RecordingTransport:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
@@ -41,8 +41,8 @@ class Transport:
         self.calls.append("resume")
 
 
-def test_what_two_hold_up_goes_on_when_both_release_it() -> None:
-    transport = Transport()
+def test_reading_paused_for_two_reasons_resumes_when_both_are_over() -> None:
+    transport = RecordingTransport()
     reader = Reader(cast("Any", transport))
     reader.pause("turn")
     reader.pause("slow client")
@@ -54,11 +54,11 @@ def test_what_two_hold_up_goes_on_when_both_release_it() -> None:
 
 
 async def test_a_connection_that_has_just_closed_takes_no_turn_from_others() -> None:
-    class Closed(Transport):
+    class Closed(RecordingTransport):
         def resume_reading(self) -> None:
             raise RuntimeError("the handler is closed")
 
-    scheduler, other = FairScheduler(), Transport()
+    scheduler, other = FairScheduler(), RecordingTransport()
     for tenant, transport in (("a", Closed()), ("b", other)):
         reader = Reader(cast("Any", transport))
         reader.pause("turn")
@@ -67,7 +67,7 @@ async def test_a_connection_that_has_just_closed_takes_no_turn_from_others() -> 
     assert other.calls == ["pause", "resume"]
 
 
-async def test_after_a_long_step_the_same_tenant_waits_and_no_other() -> None:
+async def test_after_a_long_step_only_the_same_tenant_waits() -> None:
     scheduler, clock, cpu = FairScheduler(cooldown_factor=20), asyncio.get_running_loop().time, time.thread_time
     began = cpu()
     async with scheduler.exclusive_step("a"):

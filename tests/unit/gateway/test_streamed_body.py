@@ -1,4 +1,4 @@
-"""A body that is read while it comes: what waits is bounded, counts, and has its time."""
+"""A body that is read as a stream: waiting bytes are bounded and counted, and have a time limit."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from forebay_gateway.proxy.streamed_body import STREAMED_BYTES, STREAMED_STEP_BY
 from tests.waiting import until
 
 
-class Transport(asyncio.Transport):
+class ClientTransport(asyncio.Transport):
     """Knows whether it reads."""
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class Transport(asyncio.Transport):
 
 class Scene:
     def __init__(self, seconds: float = 60, quota: int = 1 << 30) -> None:
-        self.transport, self.quota = Transport(), Quota(quota, share=1)
+        self.transport, self.quota = ClientTransport(), Quota(quota, share=1)
         self.refused: list[Refused] = []
         reserved = Reservation(self.quota, "team")
         self.body = StreamedBody(Reader(self.transport), reserved, seconds, self.refused.append)
 
 
-async def test_a_client_waits_for_who_reads() -> None:
+async def test_reading_from_the_client_pauses_until_the_body_is_read() -> None:
     scene = Scene()
     scene.body.receive(b"x" * MAX_UNREAD_BYTES, complete=False)
     assert scene.transport.reading
@@ -49,7 +49,7 @@ async def test_a_client_waits_for_who_reads() -> None:
     assert [await scene.body.read() for _ in range(2)] == [b"z", b""]
 
 
-async def test_it_counts_up_to_two_parts() -> None:
+async def test_a_streamed_body_counts_up_to_two_parts() -> None:
     scene = Scene()
     for _ in range(4):
         scene.body.receive(bytes(STREAMED_BYTES // 2), complete=False)
@@ -60,7 +60,7 @@ async def test_it_counts_up_to_two_parts() -> None:
     scene.body.close()
 
 
-async def test_a_slow_client_is_refused_and_one_that_waits_is_not() -> None:
+async def test_a_slow_client_is_rejected_and_a_paused_one_is_not() -> None:
     scene = Scene(seconds=0.05)
     scene.body.receive(bytes(MAX_UNREAD_BYTES + 1), complete=False)
     with pytest.raises(TimeoutError):
@@ -73,7 +73,7 @@ async def test_a_slow_client_is_refused_and_one_that_waits_is_not() -> None:
         await scene.body.read()
 
 
-async def test_each_step_has_the_time_of_a_body() -> None:
+async def test_each_part_has_the_time_limit_of_a_body() -> None:
     scene = Scene(seconds=0.3)
     for _ in range(5):
         with pytest.raises(TimeoutError):

@@ -16,7 +16,7 @@ from forebay_gateway.proxy.upstream import MAX_ANSWER_HEAD_BYTES, LateUpstream, 
 from forebay_gateway.proxy.upstream import connect as dial
 from forebay_protocol.errors import ApiDialect
 from tests.fuzz import fuzzed
-from tests.unit.gateway.relaying import Client, Transport, connect
+from tests.unit.gateway.relaying import Client, PodTransport, connect
 
 ANSWER = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nX-A: 1\r\n\r\n"
 ENDS = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nconnection: close\r\n\r\n"
@@ -39,7 +39,7 @@ class WaitingClient(Client):
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_an_answer_that_came_before_the_connection_broke_off_is_read(
+def test_a_response_received_before_the_connection_failed_is_read(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """A pod refuses a large body by its head, and ends the connection with the body unread."""
@@ -63,7 +63,7 @@ def test_an_answer_that_came_before_the_connection_broke_off_is_read(
             assert runner.run(ask()) == (None, ENDS + b"too large")
 
 
-async def test_a_half_answer_of_a_pod_that_was_left_stays_untold() -> None:
+async def test_a_partial_response_of_an_abandoned_pod_is_not_relayed() -> None:
     """The client gets the reason of the refusal. An event after the end of its stream would be a second answer."""
     leave = asyncio.Event()
 
@@ -87,7 +87,7 @@ async def test_a_half_answer_of_a_pod_that_was_left_stays_untold() -> None:
 
 @fuzzed
 @given(cuts=st.lists(st.integers(0, 200), max_size=6), informs=st.integers(0, 2))
-async def test_the_head_ends_the_connection_and_nothing_else_changes(cuts: list[int], informs: int) -> None:
+async def test_the_head_closes_the_connection_and_is_otherwise_unchanged(cuts: list[int], informs: int) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * informs
     body = b"\r\n\r\nHTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n"
     data = early + ANSWER + body
@@ -98,7 +98,7 @@ async def test_the_head_ends_the_connection_and_nothing_else_changes(cuts: list[
     assert not upstream.switched
 
 
-async def test_only_a_web_socket_that_was_asked_for_is_switched_to() -> None:
+async def test_only_a_requested_web_socket_switches_the_protocol() -> None:
     upstream, client = relay(SWITCHED + b"frame", web_socket=True)
     assert upstream.switched
     assert client.sent == SWITCHED + b"frame"
@@ -108,7 +108,7 @@ async def test_only_a_web_socket_that_was_asked_for_is_switched_to() -> None:
     assert client.sent == b""
 
 
-async def test_a_web_socket_that_the_pod_refuses_is_an_answer_like_any_other() -> None:
+async def test_a_rejected_web_socket_is_an_ordinary_response() -> None:
     upstream, client = relay(ANSWER + b"no", web_socket=True)
     assert not upstream.switched
     assert client.sent == ENDS + b"no"
@@ -125,18 +125,18 @@ async def test_a_web_socket_that_the_pod_refuses_is_an_answer_like_any_other() -
     ],
     ids=["another protocol", "a bare line feed", "bare line feeds only", "no end", "no status"],
 )
-async def test_what_is_no_answer_never_reaches_the_client(answer: bytes) -> None:
+async def test_an_invalid_response_never_reaches_the_client(answer: bytes) -> None:
     upstream, client = relay(answer)
     assert client.sent == b""
     assert not upstream.answered
     assert isinstance(await upstream.ended, Refused)
-    assert cast("Transport", upstream.transport).aborted
+    assert cast("PodTransport", upstream.transport).aborted
     upstream.data_received(ANSWER)  # what was in the air
     upstream.connection_lost(ConnectionAbortedError())
     assert client.sent == b""
 
 
-async def test_a_pod_that_only_informs_gives_no_answer() -> None:
+async def test_a_pod_that_sends_only_1xx_gives_no_response() -> None:
     upstream, client = relay(*[b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"] * 3000)
     assert client.sent == b""
     assert isinstance(await upstream.ended, Refused)
@@ -154,7 +154,7 @@ async def late(*parts: bytes) -> Client:
     return client
 
 
-async def test_an_answer_behind_comments_passes_as_it_is_or_becomes_an_event() -> None:
+async def test_a_response_after_comments_passes_unchanged_or_becomes_an_event() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     whole = b"HTTP/1.1 103 x\r\n\r\n" + head + b"2\r\n{}\r\n0\r\n\r\n"
     for size in (1, 7, len(whole)):
@@ -175,7 +175,7 @@ async def test_an_answer_behind_comments_passes_as_it_is_or_becomes_an_event() -
     ],
     ids=["status", "depth", "depth of an error", "no head", "lines without an end"],
 )
-async def test_an_answer_that_makes_no_sense_becomes_an_error(answer: bytes) -> None:
+async def test_a_malformed_response_becomes_an_error(answer: bytes) -> None:
     sent = (await late(answer)).sent
     assert b'"error"' in sent
     assert sent.endswith(b"0\r\n\r\n")

@@ -28,7 +28,7 @@ PARTS = ANYTHING | st.dictionaries(INNER, ANYTHING | st.lists(st.dictionaries(st
 
 
 class ListingClient(ApiClient):
-    """Lists what it is given, once for each list; then its watches go on without an event."""
+    """Returns the given lists one after another; then its watches stay open without an event."""
 
     def __init__(self, *lists: Any) -> None:
         self.lists = list(lists)
@@ -70,7 +70,7 @@ def test_no_object_ends_a_watch(which: int, parts: dict[str, Any]) -> None:
     assert directory.endpoint(("team-b", "bad")) is None
 
 
-async def test_an_object_that_cannot_be_read_takes_nothing_from_the_others() -> None:
+async def test_an_invalid_object_does_not_affect_others() -> None:
     directory = Directory("team-a")
     watch = watch_of(directory, 0)
     api = ListingClient(listed(named("bad", spec={"replicas": {}}), named("good", spec={"replicas": 2})))
@@ -126,7 +126,7 @@ def test_jobs_of_a_pod_are_bounded(value: str, jobs: int) -> None:
     assert read_endpoint(named("x", spec={"env": [{"name": "MAX_CONCURRENCY", "value": value}]})).jobs == jobs
 
 
-def test_what_is_kept_for_an_endpoint_goes_with_it_and_not_when_it_cannot_be_read() -> None:
+def test_state_of_an_endpoint_is_dropped_on_deletion_and_not_when_it_is_invalid() -> None:
     gone: list[tuple[str, str]] = []
     directory = Directory("team-a")
     directory.endpoint_removed.add(gone.append)

@@ -48,7 +48,7 @@ class Gateway:
         await self.store.finish(job, State.COMPLETED, items=[json.dumps(output)])
 
     async def settled(self) -> None:
-        """Wait until nothing is to be delivered any more."""
+        """Wait until no delivery is left."""
         await until(lambda: not self.store._webhooks)
 
     async def forget(self) -> None:
@@ -102,7 +102,7 @@ async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
         await runner.cleanup()
 
 
-async def test_a_webhook_is_told_what_status_says() -> None:
+async def test_a_webhook_gets_the_same_body_as_status() -> None:
     async with receiving() as receiver, running() as gateway:
         await gateway.finish_job(receiver.url)
         await gateway.settled()
@@ -110,7 +110,7 @@ async def test_a_webhook_is_told_what_status_says() -> None:
         assert (told["id"], told["status"], told["output"]) == ("job-1", "COMPLETED", ["out"])
 
 
-async def test_a_large_output_is_told_too_and_a_repeat_has_the_same_id() -> None:
+async def test_a_large_output_is_delivered_and_a_retry_has_the_same_id() -> None:
     async with receiving(500, 200) as receiver, running() as gateway:
         await gateway.finish_job(receiver.url, output="x" * 100_000)
         await gateway.settled()
@@ -119,7 +119,7 @@ async def test_a_large_output_is_told_too_and_a_repeat_has_the_same_id() -> None
         assert receiver.ids[0].startswith("job-1-")
 
 
-async def test_a_job_that_is_tried_again_is_told_again_with_another_id() -> None:
+async def test_a_retried_job_is_delivered_again_with_another_id() -> None:
     async with receiving() as receiver, running() as gateway:
         key = ("home", "one")
         content = json.dumps({"input": 1, "webhook": receiver.url}).encode()
@@ -133,7 +133,7 @@ async def test_a_job_that_is_tried_again_is_told_again_with_another_id() -> None
             await gateway.store.retry(key, "job-1", "key")
 
 
-async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() -> None:
+async def test_any_status_but_200_is_retried_and_redirects_are_not_followed() -> None:
     async with receiving(500, 302, 204, 200) as receiver, running() as gateway:
         await gateway.finish_job(receiver.url)
         await gateway.settled()
@@ -144,14 +144,14 @@ async def test_anything_but_200_is_tried_again_and_redirects_are_not_followed() 
     "host",
     ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0", "１２７.０.０.１", "①②⑦.0.0.1", "127。0。0。1"],
 )
-async def test_nothing_inside_is_reached_by_whatever_name(host: str) -> None:
+async def test_no_name_reaches_an_internal_address(host: str) -> None:
     async with receiving() as receiver, running(networks="") as gateway:
         await gateway.finish_job(f"http://{host}:{receiver.port}/told")
         await gateway.settled()
         assert receiver.told == []
 
 
-async def test_a_service_of_a_namespace_that_is_allowed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_of_an_allowed_namespace_gets_the_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
     """The receiver has an address that only the name of the Service allows."""
     monkeypatch.setattr(receivers_module, "NO_SERVICE", ())
     resolve: Callable[..., object] = socket.getaddrinfo
@@ -171,7 +171,7 @@ async def test_a_service_of_a_namespace_that_is_allowed_is_told(monkeypatch: pyt
                 assert len(receiver.told) == told
 
 
-async def test_a_name_server_that_does_not_answer_holds_up_only_who_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dns_server_that_does_not_answer_delays_only_its_own_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookups, "MAX_LOOKUPS", 8)
     may_answer, asked = threading.Event(), Counter[str]()
     resolve: Callable[..., object] = socket.getaddrinfo
@@ -195,7 +195,7 @@ async def test_a_name_server_that_does_not_answer_holds_up_only_who_named_it(mon
         await gateway.settled()
 
 
-async def test_a_slow_receiver_holds_up_only_its_own_endpoint() -> None:
+async def test_a_slow_receiver_delays_only_its_own_endpoint() -> None:
     async with receiving() as slow, receiving() as quick, running() as gateway:
         slow.may_answer.clear()
         for number in range(CONCURRENT_WEBHOOKS + 3):
@@ -207,7 +207,7 @@ async def test_a_slow_receiver_holds_up_only_its_own_endpoint() -> None:
         assert len(slow.told) == CONCURRENT_WEBHOOKS + 3
 
 
-async def test_one_namespace_leaves_places_for_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_namespace_cannot_use_all_delivery_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WEBHOOKS", 8)
     async with receiving() as slow, receiving() as quick, running() as gateway:
         slow.may_answer.clear()
@@ -220,7 +220,7 @@ async def test_one_namespace_leaves_places_for_anothers(monkeypatch: pytest.Monk
         assert len(slow.told) == 20
 
 
-async def test_one_namespace_leaves_memory_for_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_namespace_cannot_use_all_delivery_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WEBHOOK_OVERHEAD", 1 << 20)
     async with receiving() as slow, receiving() as quick, running(answers=5 << 20) as gateway:
         slow.may_answer.clear()
@@ -233,7 +233,7 @@ async def test_one_namespace_leaves_memory_for_anothers(monkeypatch: pytest.Monk
         assert len(slow.told) == 4
 
 
-async def test_at_the_end_what_is_being_delivered_is_waited_for_and_nothing_more_begun() -> None:
+async def test_shutdown_waits_for_running_deliveries_and_starts_no_more() -> None:
     async with receiving() as receiver, running() as gateway:
         gateway.store.outlives_gateway = True  # type: ignore[misc]
         receiver.may_answer.clear()
@@ -252,7 +252,7 @@ async def test_at_the_end_what_is_being_delivered_is_waited_for_and_nothing_more
         await gateway.store.end_delivery(delivery)
 
 
-async def test_the_end_delivers_all_that_is_due_where_nobody_else_will() -> None:
+async def test_shutdown_delivers_all_due_webhooks_if_no_other_gateway_can() -> None:
     count = 3 * CONCURRENT_WEBHOOKS
     async with receiving() as receiver, running() as gateway:
         receiver.may_answer.clear()
@@ -265,7 +265,7 @@ async def test_the_end_delivers_all_that_is_due_where_nobody_else_will() -> None
         assert len(receiver.told) == count
 
 
-async def test_what_is_broken_off_is_due_at_once_and_does_not_count_as_tried() -> None:
+async def test_an_interrupted_delivery_is_due_immediately_and_counts_as_no_attempt() -> None:
     async with receiving() as receiver:
         gateway = Gateway()
         async with gateway.webhooks:

@@ -34,7 +34,7 @@ ROWS: list[tuple[int, int, str, str, str, str, int, int, dict[str, int]]] = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_pods_are_told_by_what_the_status_says(row: tuple[Any, ...]) -> None:
+def test_workers_are_counted_from_the_status(row: tuple[Any, ...]) -> None:
     replicas, pods, status, reason, message, step, ready, unready, expected = row
     condition = {"type": "Ready", "status": status, "reason": reason, "message": message}
     found = read_endpoint(
@@ -47,12 +47,12 @@ def test_pods_are_told_by_what_the_status_says(row: tuple[Any, ...]) -> None:
     assert count_workers(found, ready=ready, unready=unready, running=0) == GOOD | expected
 
 
-def test_an_endpoint_that_is_gone_has_the_pods_that_are_listed() -> None:
+def test_a_removed_endpoint_has_the_listed_pods() -> None:
     assert count_workers(None, ready=2, unready=1, running=1) == GOOD | {
         "idle": 1, "initializing": 1, "ready": 2, "running": 1,
     }  # fmt: skip
 
 
-def test_the_operator_gives_these_reasons() -> None:
+def test_the_reasons_are_those_of_the_operator() -> None:
     assert {reasons.NO_SUCH_GPU.name} | NO_SPARE_ROOM == NO_CAPACITY
     assert NOT_ANSWERING in STATES

@@ -38,7 +38,7 @@ def test_vllm_finds_the_plugins_of_the_checkout(folder: Path) -> None:
     }
 
 
-def test_a_python_without_vllm_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_python_without_vllm_is_rejected_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bare = tmp_path / "python"
     bare.write_text("#!/bin/sh\nexit 1\n")
     bare.chmod(0o755)
@@ -47,6 +47,6 @@ def test_a_python_without_vllm_is_refused_with_what_to_do(monkeypatch: pytest.Mo
         interpreter.with_vllm(None)
 
 
-def test_an_empty_folder_of_wheels_is_refused(tmp_path: Path) -> None:
+def test_an_empty_folder_of_wheels_is_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "no-wheel.zip", "w"), pytest.raises(interpreter.NoInterpreter, match="holds none"):
         interpreter.with_vllm(tmp_path)

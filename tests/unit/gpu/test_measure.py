@@ -1,4 +1,4 @@
-"""Whatever becomes of a part, what it measured is kept."""
+"""The measurements of a part are stored even if it fails."""
 
 import json
 import time

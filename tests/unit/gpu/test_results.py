@@ -10,7 +10,7 @@ from tests.gpu.record import Record, shown
 from tests.gpu.table import markdown
 
 
-def test_a_part_that_is_cut_has_what_it_measured(tmp_path: Path) -> None:
+def test_a_truncated_part_keeps_its_measurements(tmp_path: Path) -> None:
     record = Record("fit", {"began": "1", "vLLM": "0.32.0"}, tmp_path / "fit.json")
     record.put({"model": "1B", "weights, MiB": 2048.0})
     kept = json.loads(record.path.read_text())

@@ -1,11 +1,11 @@
-"""Wheels that travel in pieces come together whole, or say what is missing."""
+"""Wheels in pieces are joined, or the missing piece is reported."""
 
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.gpu.wheels import BrokenWheel, leave_out, split, whole_wheels
+from tests.gpu.wheels import BrokenWheel, omit_files, split, whole_wheels
 
 NAME = "thing-1-py3-none-any.whl"
 
@@ -46,9 +46,9 @@ def test_a_lost_piece_is_named(tmp_path: Path, lost: int, message: str) -> None:
         whole_wheels(tmp_path / "wheels", tmp_path / "joined")
 
 
-def test_files_that_are_left_out_are_not_listed_either(tmp_path: Path) -> None:
+def test_omitted_files_are_not_listed_either(tmp_path: Path) -> None:
     path = wheel(tmp_path)
-    leave_out(path, ("thing/*.so",))
+    omit_files(path, ("thing/*.so",))
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["thing/__init__.py", "thing-1.dist-info/RECORD"]
         assert b"big.so" not in archive.read("thing-1.dist-info/RECORD")

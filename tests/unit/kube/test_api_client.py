@@ -15,13 +15,13 @@ from tests.unit.tls import rotated
 @pytest.mark.parametrize(
     "text", ["plain", "größer", "🌀", "a\x7fb\x85c\u2028d\ufeffe\uffff", 'a "quoted" \\ud83c back\\slash']
 )
-def test_what_is_applied_is_the_same_read_as_yaml_and_as_json(text: str) -> None:
+def test_applied_manifests_are_equal_as_yaml_and_as_json(text: str) -> None:
     content = {"spec": {"env": [{"name": "A", "value": text}]}}
     assert yaml.safe_load(dump_yaml(content)) == content
     assert json.loads(dump_yaml(content)) == content
 
 
-def test_several_causes_are_told_in_one_order() -> None:
+def test_several_causes_are_listed_in_a_fixed_order() -> None:
     causes = [{"reason": "FieldValueInvalid", "message": f"Invalid value: {name}", "field": name} for name in "ba"]
 
     def refuse(order: int) -> str:
@@ -32,7 +32,7 @@ def test_several_causes_are_told_in_one_order() -> None:
     assert refuse(1) == refuse(-1) == 'HTTPRoute "x" is invalid: [a: Invalid value: a, b: Invalid value: b]'
 
 
-async def test_another_ca_is_trusted_once_it_is_in_the_file(tmp_path: Path) -> None:
+async def test_a_new_ca_is_trusted_once_it_is_in_the_file(tmp_path: Path) -> None:
     async with rotated(tmp_path) as (port, ca_file, rotate):
 
         async def connect() -> client.ApiClient:
@@ -52,7 +52,7 @@ async def test_another_ca_is_trusted_once_it_is_in_the_file(tmp_path: Path) -> N
         await api.close()
 
 
-async def test_kopf_ends_where_the_ca_is_another(tmp_path: Path) -> None:
+async def test_kopf_ends_if_the_ca_differs(tmp_path: Path) -> None:
     distrusted = 0
 
     def distrusts() -> None:

@@ -30,7 +30,7 @@ class Silence(Enum):
 
 @contextmanager
 def silent_api_server(certificate: Path, key: Path, silence: Silence) -> Iterator[tuple[int, threading.Event]]:
-    """An API server for one connection. Yields its port, and an event that is set when it falls silent."""
+    """An API server for one connection. Yields its port, and an event that is set when it stops answering."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     silent, over = threading.Event(), threading.Event()
@@ -60,7 +60,7 @@ def silent_api_server(certificate: Path, key: Path, silence: Silence) -> Iterato
 
 
 @pytest.mark.parametrize("silence", Silence)
-def test_at_the_end_nothing_is_left_open(tmp_path: Path, silence: Silence) -> None:
+def test_closing_a_watch_leaves_no_connection_open(tmp_path: Path, silence: Silence) -> None:
     """uvloop warns of what is open when the loop ends, and waits for it."""
     certificate, key = write_certificate(tmp_path)
 

@@ -87,7 +87,7 @@ def test_a_long_report_is_cut_and_counts_by_folder() -> None:
     assert report([], 2) == "0 words to replace"
 
 
-def test_the_table_finds_what_it_is_for_and_takes_the_plain_form() -> None:
+def test_the_table_finds_its_words_and_accepts_the_replacement() -> None:
     table = read_table(TABLE.read_text())
     private = "Whoever mends it is told anew, by itself. What is left out, nobody reads. None of them leaves."
     private += " They are gone, at a steady pace."

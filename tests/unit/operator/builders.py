@@ -114,7 +114,7 @@ STATES = [
     ("going idle", 0, Observed(D, [ready()], scales=True, gateways=1), "Idle", "True True False"),
     ("asleep", 1, Observed(D, [pod(**LOADING, started=True)], asleep=True), "Idle", "True False False"),
     ("about to sleep", 1, Observed(D, [ready()], asleep=True), "Ready", "True False False"),
-    ("held by nobody", 0, Observed(D, [], scales=True), "NoGateway", "False True False"),
+    ("without a gateway", 0, Observed(D, [], scales=True), "NoGateway", "False True False"),
 ]
 """A state's name, the replicas wanted, what is observed, and the reason with the status of Ready, Reconciling and
 Stalled that it must give."""

@@ -9,6 +9,6 @@ DATA = Path(__file__).parent / "data"
 
 
 def read_captured(name: str) -> Manifest:
-    """A pod or a Deployment under its kind, what it runs on, and its events where they were kept."""
+    """A pod or a Deployment under its kind, what it runs on, and its events if they are stored."""
     found: Manifest = json.loads((DATA / f"{name}.json").read_text())
     return found

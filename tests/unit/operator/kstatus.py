@@ -1,4 +1,4 @@
-"""What kstatus makes of a custom resource, as Helm, Flux and Argo CD's wait hooks compute it: the oracle of our tests.
+"""The kstatus of a custom resource, as Helm, Flux and Argo CD's wait hooks compute it: the oracle of our tests.
 
 After Compute in kubernetes-sigs/cli-utils, pkg/kstatus/status/status.go, and checkGenericProperties and checkGeneration
 in generic.go beside it; newer versions also look at Ready. The order of the conditions matters there, so it does here.

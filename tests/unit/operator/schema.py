@@ -45,10 +45,10 @@ GOOD: Mapping[str, tuple[str, ...]] = {
     "type": ("Ready", "Reconciling", "Stalled", "ModelLoaded", "EnvRecognized", "RouteReady", "Other"),
     "reason": ("Ready", "Scheduling", "RouteAccepted", "RouteWaiting", "Pending", "Other"),
 }
-"""Words for fields whose form the schema defines by rules (CEL)."""
+"""Texts for fields whose form the schema defines by rules (CEL)."""
 
 BAD = ("", "a b", "99h", "/model", "MODEL_NAME", "FOREBAY_X", "gpu", "forebay.dev/x", "..", "s3://bucket/a", "-1")
-"""Words that such a rule refuses somewhere."""
+"""Texts that such a rule rejects for some field."""
 
 junk: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=8),
@@ -59,7 +59,7 @@ junk: st.SearchStrategy[Any] = st.recursive(
 
 
 def find_violations(schema: Schema, value: Any, path: str) -> Iterator[str]:
-    """What the API server would refuse of a value, the rules in CEL aside."""
+    """The parts of a value that the API server would reject, except by rules in CEL."""
     kind = schema.get("type")
     if kind and (not isinstance(value, TYPES[kind]) or (kind == "integer" and isinstance(value, bool))):
         yield f"{path}: {value!r} is no {kind}"
@@ -100,7 +100,7 @@ def find_violations(schema: Schema, value: Any, path: str) -> Iterator[str]:
 
 
 def values_of(schema: Schema, name: str = "", wild: bool = False) -> st.SearchStrategy[Any]:
-    """Values that a schema takes, the rules in CEL aside; with `wild` any part may be junk instead."""
+    """Values that a schema accepts, except by rules in CEL; with `wild` any part may be junk instead."""
     made = _values_of(schema, name, wild)
     return st.one_of(*[made] * 15, junk) if wild else made
 
@@ -138,7 +138,7 @@ def _values_of(schema: Schema, name: str, wild: bool) -> st.SearchStrategy[Any]:
 
 
 def _some_of(fields: Mapping[str, st.SearchStrategy[Any]], required: Any) -> st.SearchStrategy[Any]:
-    """Objects with the required fields and few of the others, so that each is seen in the company of others."""
+    """Objects with the required fields and few of the others, in varying combinations."""
     must = {name: fields[name] for name in required}
     others = sorted(set(fields) - set(must))
     if not others:

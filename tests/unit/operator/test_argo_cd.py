@@ -15,21 +15,21 @@ from tests.unit.operator import kstatus
 from tests.unit.operator.builders import NOW, STATES, endpoint_manifest, find_status
 
 HEALTH = {"Current": "Healthy", "InProgress": "Progressing", "Failed": "Degraded"}
-"""kstatus' word -> Argo CD's."""
+"""kstatus' name -> Argo CD's."""
 
 OFF = ("Suspended", "ScaledToZero")
-"""Reasons of Ready for which Argo CD has a word that kstatus has not."""
+"""Reasons of Ready for which Argo CD has a name that kstatus lacks."""
 
 
 def judge_health(manifest: Manifest) -> Any:
-    """What Argo CD gets: a table with status and message."""
+    """The result of the Lua script: a table with status and message."""
     lua = LuaRuntime()
     lua.globals().obj = lua.table_from(manifest, recursive=True)
     return lua.execute(ARGO_CD)
 
 
 @pytest.mark.parametrize(("wanted", "observed", "reason"), [row[1:4] for row in STATES], ids=[row[0] for row in STATES])
-def test_argo_cd_judges_every_state_as_kstatus_does(wanted: int, observed: Observed, reason: str) -> None:
+def test_argo_cd_rates_every_state_like_kstatus(wanted: int, observed: Observed, reason: str) -> None:
     manifest = endpoint_manifest(replicas=wanted)
     seen = {**manifest, "status": find_status(parse_endpoint(manifest), observed, {}, NOW)}
     health = judge_health(seen)
@@ -40,7 +40,7 @@ def test_argo_cd_judges_every_state_as_kstatus_does(wanted: int, observed: Obser
     assert judge_health(changed).status == "Progressing"
 
 
-def test_an_endpoint_that_no_operator_has_seen_is_progressing() -> None:
+def test_an_endpoint_without_a_status_is_progressing() -> None:
     crd = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
     fresh = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
     assert judge_health({**endpoint_manifest(), "status": fresh}).status == "Progressing"

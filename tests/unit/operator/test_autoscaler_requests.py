@@ -22,21 +22,21 @@ REPORT = b'{"step": "Compiling"}'
 
 @asynccontextmanager
 async def pods(answer: bytes) -> AsyncIterator[int]:
-    """A pod that does not answer, and one that does. Yields the port of both."""
+    """A pod that does not answer, and one that answers. Yields the port of both."""
 
     async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.CancelledError):  # the test is over
             await reader.read(-1)
         writer.close()
 
-    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + answer)
         writer.close()
 
     async with await asyncio.start_server(be_silent, SILENT, 0) as silent:
         port = silent.sockets[0].getsockname()[1]
-        async with await asyncio.start_server(tell, GOOD, port):
+        async with await asyncio.start_server(answer_good, GOOD, port):
             yield port
 
 

@@ -1,4 +1,4 @@
-"""What is kept of an object, and what counts as new in it."""
+"""The cached fields of an object, and the changes that count as news."""
 
 import json
 from typing import Any
@@ -54,7 +54,7 @@ NEWS: dict[str, tuple[Manifest, Manifest, bool]] = {
 
 
 @pytest.mark.parametrize(("before", "after", "new"), NEWS.values(), ids=NEWS)
-def test_what_counts_as_new(before: Manifest, after: Manifest, new: bool) -> None:
+def test_relevant_changes_are_news(before: Manifest, after: Manifest, new: bool) -> None:
     assert (pack(before)[1] != pack(after)[1]) is new
 
 
@@ -71,7 +71,7 @@ def test_an_endpoint_keeps_its_version_and_status() -> None:
     assert "managedFields" not in kept["metadata"]
 
 
-def test_an_endpoint_keeps_who_applies_it_which_is_no_news() -> None:
+def test_the_field_manager_of_an_endpoint_is_cached_and_is_no_news() -> None:
     applied = {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {}}}
     made = build("InferenceEndpoint", metadata={"managedFields": [applied, status_of("forebay")]})
     packed, news = pack(made)
@@ -79,13 +79,13 @@ def test_an_endpoint_keeps_who_applies_it_which_is_no_news() -> None:
     assert news == pack(build("InferenceEndpoint"))[1]
 
 
-def test_what_kubectl_applied_is_not_kept_twice() -> None:
+def test_the_last_applied_annotation_is_not_cached() -> None:
     annotations = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "a"}
     kept = json.loads(pack(build("Service", metadata={"annotations": annotations}))[0])
     assert kept["metadata"]["annotations"] == {"team": "a"}
 
 
-def test_a_store_tells_whose_news_it_is() -> None:
+def test_a_store_names_the_endpoint_of_each_change() -> None:
     store, pod = Store(), build("Pod", metadata={"name": "one-x", "labels": {"forebay.dev/endpoint": "one"}})
     assert [store.put(CachedObject.of(each)) for each in (pod, pod, {**pod, "status": {"phase": "Running"}})] == [
         ONE,
@@ -97,7 +97,7 @@ def test_a_store_tells_whose_news_it_is() -> None:
     assert (store.drop(("a", "one-x"), "u"), len(store), set(store.names)) == (ONE, 0, set())
 
 
-def test_an_object_made_anew_is_news_and_one_of_nobody_is_none() -> None:
+def test_a_recreated_object_is_news_and_one_without_an_owner_is_not() -> None:
     store = Store()
     assert store.put(CachedObject.of(build("InferenceEndpoint"))) == ONE
     assert store.put(CachedObject.of(build("InferenceEndpoint", metadata={"uid": "another"}))) == ONE

@@ -1,4 +1,4 @@
-"""What the status says of what is observed."""
+"""The status for an observed state."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,7 +38,9 @@ LATER = datetime(2026, 1, 1, 13, 0, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("wanted", "observed", "reason", "statuses"), [row[1:] for row in STATES], ids=[row[0] for row in STATES]
 )
-def test_the_conditions_tell_what_is(wanted: int, observed: Observed, reason: str, statuses: str) -> None:
+def test_the_conditions_describe_the_observed_state(
+    wanted: int, observed: Observed, reason: str, statuses: str
+) -> None:
     status = find_status(parse_endpoint(endpoint_manifest(replicas=wanted)), observed, {}, NOW)
     conditions = [condition({"status": status}, kind) for kind in ("Ready", "Reconciling", "Stalled")]
     assert conditions[0]["reason"] == reason
@@ -61,7 +63,7 @@ example, False False False would be in progress without end, while nothing works
 @pytest.mark.parametrize(
     ("wanted", "observed", "statuses"), [(row[1], row[2], row[4]) for row in STATES], ids=[row[0] for row in STATES]
 )
-def test_what_waits_for_an_endpoint_is_told_the_truth(wanted: int, observed: Observed, statuses: str) -> None:
+def test_tools_that_wait_for_an_endpoint_see_its_true_state(wanted: int, observed: Observed, statuses: str) -> None:
     manifest = endpoint_manifest(replicas=wanted)
     status = find_status(parse_endpoint(manifest), observed, {}, NOW)
     assert kstatus.compute({**manifest, "status": status}) == KSTATUS[statuses]
@@ -69,7 +71,7 @@ def test_what_waits_for_an_endpoint_is_told_the_truth(wanted: int, observed: Obs
     assert kstatus.compute({**changed, "status": status}) == "InProgress"
 
 
-def test_an_endpoint_that_no_operator_has_seen_is_in_progress() -> None:
+def test_an_endpoint_without_a_status_is_in_progress() -> None:
     crd = yaml.safe_load((ROOT / "crds/inferenceendpoints.forebay.dev.yaml").read_text())
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     fresh = schema["properties"]["status"]["default"]
@@ -92,7 +94,7 @@ ROLL_OUTS = [
 
 
 @pytest.mark.parametrize(("observed", "words"), ROLL_OUTS)
-def test_a_bad_change_is_told_beside_what_still_serves(observed: Observed, words: str) -> None:
+def test_a_failed_change_is_reported_beside_the_serving_replicas(observed: Observed, words: str) -> None:
     wanted = 2 if "of 2" in words else 1
     found = condition(
         {"status": find_status(parse_endpoint(endpoint_manifest(replicas=wanted)), observed, {}, NOW)}, "Ready"
@@ -102,13 +104,13 @@ def test_a_bad_change_is_told_beside_what_still_serves(observed: Observed, words
 
 
 def running(step: str = "", restarts: int = 0, **progress: int) -> tuple[Manifest, dict[str, Report]]:
-    """A pod whose server runs, and what it said of its start."""
+    """A pod whose server runs, and its startup report."""
     one = pod(state={"running": {"startedAt": "2026-01-01T00:00:30Z"}}, restartCount=restarts)
     one["metadata"]["uid"] = "u"
     return one, {f"u/{restarts}": Report(step, {}, progress)} if step else {}
 
 
-def test_a_start_says_how_far_it_is() -> None:
+def test_a_start_reports_its_progress() -> None:
     one, reports = running("Downloading", percent=43, bytesPerSecond=310_000_000, etaSeconds=21)
     status = find_status(parse_endpoint(endpoint_manifest()), Observed(D, [one], reports=reports), {}, NOW)
     assert status["startup"] == {
@@ -132,7 +134,7 @@ def test_every_step_of_the_server_is_a_reason(step: str) -> None:
     assert (condition({"status": status}, "Ready")["reason"], status["startup"]) == (step, {"step": step})
 
 
-def test_the_pod_furthest_along_speaks() -> None:
+def test_the_pod_with_the_most_progress_is_reported() -> None:
     one, reports = running("LoadingWeights")
     other, others = running("Downloading", restarts=1, percent=99)
     observed = Observed(D, [other, one, pod()], reports=reports | others)
@@ -141,18 +143,18 @@ def test_the_pod_furthest_along_speaks() -> None:
 
 
 @pytest.mark.parametrize("observed", [Observed(D, [ready()]), Observed(D, [BAD_FLAG]), Observed(D, [ready(), pod()])])
-def test_nothing_is_told_of_a_start_that_is_over_or_fails(observed: Observed) -> None:
+def test_a_finished_or_failed_start_has_no_progress(observed: Observed) -> None:
     assert "startup" not in find_status(parse_endpoint(endpoint_manifest(replicas=2)), observed, {}, NOW)
 
 
-def test_an_operator_that_has_just_begun_repeats_what_was_said_before() -> None:
+def test_a_restarted_operator_repeats_the_last_report() -> None:
     one, reports = running("Downloading", percent=43)
     endpoint = parse_endpoint(endpoint_manifest())
     before = find_status(endpoint, Observed(D, [one], reports=reports), {}, NOW)
     assert find_status(endpoint, Observed(D, [one]), before, LATER) == before
 
 
-def test_the_last_start_is_told_by_its_steps() -> None:
+def test_the_last_start_is_reported_by_its_steps() -> None:
     conditions = [
         {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:02Z"},
         {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"},
@@ -180,7 +182,7 @@ def test_the_last_start_is_told_by_its_steps() -> None:
         },
     }
     assert find_status(endpoint, Observed(D, [one]), status, LATER) == status, (
-        "it is kept when the report is no longer known"
+        "it is kept after the report is gone from memory"
     )
     assert find_unread([one], {}, {}) == [one]
     assert find_unread([one], status["lastStart"], {}) == []
@@ -196,13 +198,13 @@ def test_a_reasoning_parser_is_advised_until_env_sets_one() -> None:
     assert (advised["status"], advised["reason"]) == ("True", "Recognized")
     assert "REASONING_PARSER=qwen3" in advised["message"]
     later = find_status(endpoint, Observed(D, [one]), status, LATER)
-    assert later == status, "an operator that has just begun advises the same"
+    assert later == status, "a restarted operator advises the same"
     set_now = parse_endpoint(endpoint_manifest(env=[{"name": "REASONING_PARSER", "value": "deepseek_r1"}]))
     silent = condition({"status": find_status(set_now, Observed(D, [one]), status, LATER)}, "EnvRecognized")
     assert "REASONING_PARSER" not in silent["message"]
 
 
-def test_progress_is_told_from_what_matters_at_once() -> None:
+def test_progress_is_distinguished_from_urgent_changes() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     one, reports = running("Downloading", percent=43)
     states = [
@@ -249,7 +251,7 @@ def test_a_pod_that_is_being_deleted_does_not_count() -> None:
     assert status["replicas"] == 1
 
 
-def test_counts_and_names_are_told() -> None:
+def test_counts_and_names_are_in_the_status() -> None:
     endpoint = parse_endpoint(endpoint_manifest(replicas=3, service={"port": 8080}))
     status = find_status(endpoint, Observed(D, [ready(), pod()]), {}, NOW)
     assert status["url"] == "http://one.team.svc:8080/v2/one/openai/v1"
@@ -284,21 +286,21 @@ def test_the_same_observation_gives_the_same_status() -> None:
     assert find_status(endpoint, observed, first, LATER) == first
 
 
-def test_a_message_is_never_longer_than_a_condition_takes() -> None:
+def test_a_message_fits_into_a_condition() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     observed = Observed(D, [], Diagnosis("Refused", "x" * 100_000), env_warnings=["y" * 100_000])
     conditions = find_status(endpoint, observed, {}, NOW)["conditions"]
     assert max(len(each["message"]) for each in conditions) == 32768
 
 
-def test_a_suspended_endpoint_is_called_so_and_is_as_it_was_asked_to_be() -> None:
+def test_a_suspended_endpoint_is_reported_and_matches_its_spec() -> None:
     endpoint = parse_endpoint(endpoint_manifest(replicas=3, suspend=True))
     status = find_status(endpoint, Observed(D, []), {}, NOW)
     found = condition({"status": status}, "Ready")
     assert (found["status"], found["reason"], status["ready"]) == ("True", "Suspended", "0/0")
 
 
-def test_what_others_say_of_the_endpoint_stands_among_its_conditions() -> None:
+def test_conditions_from_other_sources_are_kept() -> None:
     route = {"type": "RouteReady", "status": "True", "reason": "RouteAccepted", "message": "taken"}
     endpoint = parse_endpoint(endpoint_manifest())
     first = find_status(endpoint, Observed(D, [], conditions=[route]), {}, NOW)
@@ -313,7 +315,7 @@ INVALID = Diagnosis("InvalidSpec", "spec.model: missing", stalled=True)
 @pytest.mark.parametrize(
     ("pods", "ready_status", "reason"), [([], "False", "InvalidSpec"), ([old(ready())], "True", "Degraded")]
 )
-def test_an_invalid_spec_is_a_stall_and_what_ran_before_still_counts(
+def test_an_invalid_spec_stalls_and_running_replicas_still_count(
     pods: list[Manifest], ready_status: str, reason: str
 ) -> None:
     before = find_status(parse_endpoint(endpoint_manifest()), Observed(D, [ready()]), {}, NOW)

@@ -1,4 +1,4 @@
-"""The schema of the CRD and the operator's types say the same, and `kubectl explain` has a word for every field."""
+"""The schema of the CRD matches the operator's types, and `kubectl explain` describes every field."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -47,7 +47,7 @@ def complete(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def of_what(hint: Any) -> Any:
-    """What a field is when it is there."""
+    """The type of a field that is set."""
     return get_args(hint)[0] if isinstance(hint, UnionType) else hint
 
 
@@ -68,7 +68,7 @@ def test_the_operator_knows_every_field_of_the_schema(path: str, known: set[str]
     assert known == described
 
 
-def test_every_object_of_ours_has_a_class() -> None:
+def test_every_applied_object_has_a_class() -> None:
     assert {row[0] for row in mirrored(Spec, SPEC, "spec")} == {
         "spec", "spec.gpu", "spec.auth", "spec.cache", "spec.adapters", "spec.service", "spec.route",
         "spec.networkPolicy", "spec.pod", "spec.rollout", "spec.scaling", "spec.scaling.target",
@@ -84,7 +84,7 @@ def test_the_operator_and_the_schema_have_the_same_defaults() -> None:
 
 
 def bounds(kind: Any, schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, object, object]]:
-    """Each field of words or numbers: its path, what its type lets it be, and what the schema lets it be."""
+    """Each field of texts or numbers: its path, the values of its type, and the values of the schema."""
     for name, hint in get_type_hints(kind, include_extras=True).items():
         one, place = schema["properties"].get(camel(name), {}), f"{path}.{camel(name)}"
         if get_origin(hint) is tuple:
@@ -98,7 +98,7 @@ def bounds(kind: Any, schema: Mapping[str, Any], path: str) -> Iterator[tuple[st
             yield place, set(get_args(of)), set(one.get("enum", ()))
 
 
-def test_the_operator_and_the_schema_have_the_same_words_and_bounds() -> None:
+def test_the_operator_and_the_schema_have_the_same_enums_and_bounds() -> None:
     rows = list(bounds(Spec, SPEC, "spec"))
     assert {path: known for path, known, _ in rows} == {path: described for path, _, described in rows}
     assert len(rows) == 13
@@ -150,23 +150,23 @@ def test_every_field_is_bounded() -> None:
     assert not any(one.get("type") == "number" for _, one in EVERY_FIELD_OF_BOTH)
 
 
-def test_every_rule_says_what_to_do() -> None:
+def test_every_rule_names_a_remedy() -> None:
     rules = [rule for _, one in [("spec", SPEC), *EVERY_FIELD] for rule in one.get("x-kubernetes-validations") or ()]
     assert len(rules) > 30
     assert all(len(rule.get("message", "")) > 20 for rule in rules)
 
 
-def test_volumes_are_of_the_types_that_the_operator_takes() -> None:
+def test_the_schema_has_the_volume_types_that_the_operator_accepts() -> None:
     found = dict(EVERY_FIELD)["spec.pod.volumes[]"]["properties"]
     assert set(found) - {"name"} == VOLUME_TYPES
 
 
-def test_the_schema_refuses_the_variables_that_the_operator_refuses() -> None:
+def test_the_schema_rejects_the_variables_that_the_operator_rejects() -> None:
     rules = str(dict(EVERY_FIELD)["spec.env[]"]["x-kubernetes-validations"])
     assert [name for name in REFUSED_VARIABLES if f"'{name}'" not in rules] == []
 
 
-def test_of_the_servers_own_settings_those_can_be_set_that_are_no_promise() -> None:
+def test_only_limits_of_the_server_can_be_set_by_env() -> None:
     rules = str(dict(EVERY_FIELD)["spec.env[]"]["x-kubernetes-validations"])
     assert [name for name in LIMIT_VARIABLES if f"'{name}'" not in rules] == []
     own = {name for name in known_names() if name.startswith(OWN_PREFIX)}
@@ -182,5 +182,5 @@ def test_no_cell_of_the_reference_page_is_too_long() -> None:
     assert len(rows) > 50
 
 
-def test_the_reference_page_is_as_the_schema() -> None:
+def test_the_reference_page_matches_the_schema() -> None:
     assert (ROOT / "docs/reference.md").read_text() == render(CRD), "run make docs"

@@ -70,7 +70,7 @@ CAPTURED = [
     ("runtime-class-missing", "AdmissionRefused", 'RuntimeClass "none" not found', False),
     ("service-account-missing", "ServiceAccountMissing", 'serviceaccount "none" not found', False),
 ]
-"""A captured object, with the reason, words of the message, and whether only the user can help."""
+"""A captured object, with the reason, texts of the message, and whether only the user can fix it."""
 
 
 def diagnose(captured: Manifest) -> Diagnosis | None:
@@ -78,7 +78,7 @@ def diagnose(captured: Manifest) -> Diagnosis | None:
 
 
 @pytest.mark.parametrize(("name", "reason", "words", "stalled"), CAPTURED, ids=[row[0] for row in CAPTURED])
-def test_what_a_cluster_said_is_explained(name: str, reason: str, words: str, stalled: bool) -> None:
+def test_captured_messages_of_clusters_are_explained(name: str, reason: str, words: str, stalled: bool) -> None:
     found = diagnose(read_captured(name))
     assert found is not None
     assert (found.reason, found.stalled) == (reason, stalled)
@@ -156,11 +156,11 @@ FINE = [
 
 
 @pytest.mark.parametrize("fine", FINE)
-def test_a_pod_that_does_not_fail_says_nothing(fine: Manifest) -> None:
+def test_a_healthy_pod_has_no_diagnosis(fine: Manifest) -> None:
     assert diagnose_pods([fine]) is None
 
 
-def test_the_newest_failing_pod_speaks() -> None:
+def test_the_newest_failing_pod_gives_the_message() -> None:
     old, new = ended(1, "old"), ended(1, "new")
     new["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
     found = diagnose_pods([new, old, pod("2026-01-03T00:00:00Z")])
@@ -168,7 +168,7 @@ def test_the_newest_failing_pod_speaks() -> None:
     assert "new" in found.message
 
 
-def test_a_pod_that_ended_for_good_is_silent_once_another_lives() -> None:
+def test_a_terminated_pod_is_ignored_once_another_runs() -> None:
     assert diagnose_pods([gone("Evicted", "low on memory"), pod("2025-01-01T00:00:00Z")]) is None
 
 
@@ -178,18 +178,18 @@ def test_the_digest_of_an_image_stays() -> None:
     assert f"sha256:{'0' * 64}" in found.message
 
 
-def test_long_words_are_cut() -> None:
+def test_long_messages_are_cut() -> None:
     found = diagnose_pods([ended(1, "x" * 5000)])
     assert found is not None
     assert len(found.text) < 1200
 
 
-def test_a_remedy_is_a_sentence_of_its_own() -> None:
+def test_a_remedy_is_a_separate_sentence() -> None:
     assert Diagnosis("R", "what was seen.", "what to do").text == "what was seen. what to do"
 
 
 def timed_out(seconds: int, ready_until: str = "2026-01-01T00:00:00Z") -> Manifest:
-    """A pod whose startup probe allows 60 s, and whose server was killed after so many seconds."""
+    """A pod whose startup probe allows 60 s, and whose server was killed after these seconds."""
     one = ended(137)
     end = {
         "startedAt": "2026-01-01T00:00:10Z",
@@ -202,7 +202,7 @@ def timed_out(seconds: int, ready_until: str = "2026-01-01T00:00:00Z") -> Manife
     return one
 
 
-def test_a_start_that_took_too_long_names_the_step_that_it_hung_in() -> None:
+def test_a_start_that_took_too_long_names_its_last_step() -> None:
     found = diagnose_pods([timed_out(65)], {"u/0": "LoadingWeights"})
     assert found is not None
     assert found.reason == "StartupTimeout"
@@ -213,13 +213,13 @@ def test_a_start_that_took_too_long_names_the_step_that_it_hung_in() -> None:
 
 
 @pytest.mark.parametrize("other", [timed_out(30), timed_out(65, ready_until="2026-01-01T00:01:00Z")])
-def test_a_server_that_ended_sooner_or_had_answered_was_not_too_slow(other: Manifest) -> None:
+def test_a_server_that_ended_early_or_was_ready_was_not_too_slow(other: Manifest) -> None:
     found = diagnose_pods([other])
     assert found is not None
     assert found.reason == "ServerFailed"
 
 
-def test_a_crash_loop_says_how_often() -> None:
+def test_a_crash_loop_reports_its_restarts() -> None:
     looping = ended(1, "last words")
     looping["status"]["containerStatuses"][0]["restartCount"] = 4
     found = diagnose_pods([looping])
@@ -239,19 +239,19 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("message", "reason"), REFUSALS)
-def test_pods_that_are_not_made_are_explained(message: str, reason: str) -> None:
+def test_pods_that_cannot_be_created_are_explained(message: str, reason: str) -> None:
     found = diagnose_refusal(refusing(message))
     assert found is not None
     assert (found.reason, found.stalled) == (reason, False)
     assert message in found.text
 
 
-def test_a_refusal_of_what_the_deployment_was_before_is_silent() -> None:
+def test_an_error_of_an_earlier_deployment_is_ignored() -> None:
     changed = {**refusing("exceeded quota"), "metadata": {"generation": 2}}
     assert diagnose_refusal(changed) is None
 
 
-def test_pods_that_stand_still_past_the_deadline_are_named() -> None:
+def test_pods_without_progress_past_the_deadline_are_named() -> None:
     overdue = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
     deployment = {"metadata": {}, "spec": {"progressDeadlineSeconds": 1860}, "status": {"conditions": [overdue]}}
     found = diagnose_standstill(deployment, [pod()], "PreparingPod")
@@ -262,14 +262,14 @@ def test_pods_that_stand_still_past_the_deadline_are_named() -> None:
     assert diagnose_standstill({**deployment, "status": {}}, [pod()], "PreparingPod") is None
 
 
-def test_every_reason_stands_in_the_table_once_and_says_what_it_means() -> None:
+def test_every_reason_is_in_the_table_once_with_a_meaning() -> None:
     assert len({reason.name for reason in FAILURES}) == len(FAILURES)
     assert all(REASON.fullmatch(reason.name) and reason.meaning.endswith(".") for reason in FAILURES)
     assert all(reason.remedy and not reason.remedy.endswith(".") for reason in FAILURES if reason.name != "Deleted")
 
 
-def test_no_module_makes_up_a_reason_of_its_own() -> None:
-    """Each but the server's own words, which come through the termination log, is a row of the table."""
+def test_no_module_uses_a_reason_outside_the_table() -> None:
+    """Every reason is a row of the table, except those that the server writes to the termination log."""
     found = []
     for path in (ROOT / "operator/src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -279,7 +279,7 @@ def test_no_module_makes_up_a_reason_of_its_own() -> None:
     assert found == []
 
 
-def test_a_text_with_a_users_words_takes_no_time() -> None:
+def test_a_long_text_of_a_user_is_processed_quickly() -> None:
     began = time.process_time()
     diagnosis = recognize(FORBIDDEN_WORDINGS, f"exceeded {'serviceaccount ' + 'a' * 30_000} quota")
     assert (diagnosis.reason, time.process_time() - began < 1) == ("Forbidden", True)

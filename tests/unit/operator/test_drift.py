@@ -51,25 +51,27 @@ DRIFTED = [
 
 
 @pytest.mark.parametrize(("desired", "live"), COVERED)
-def test_what_others_add_is_no_drift(desired: Any, live: Any) -> None:
+def test_fields_added_by_others_are_no_drift(desired: Any, live: Any) -> None:
     assert covers(live, desired)
 
 
 @pytest.mark.parametrize(("desired", "live"), DRIFTED)
-def test_a_change_of_what_is_ours_is_drift(desired: Any, live: Any) -> None:
+def test_a_change_of_an_applied_field_is_drift(desired: Any, live: Any) -> None:
     assert not covers(live, desired)
 
 
 @pytest.mark.parametrize(
     ("applied", "value", "expected"), [("d1", 1, False), ("d0", 1, True), ("d1", 2, True), (None, 1, True)]
 )
-def test_a_write_is_due_for_another_wish_or_for_drift(applied: str | None, value: int, expected: bool) -> None:
+def test_a_write_is_due_after_a_change_of_the_desired_state_or_drift(
+    applied: str | None, value: int, expected: bool
+) -> None:
     desired = {"kind": "Deployment", "metadata": {"annotations": {APPLIED_ANNOTATION: "d1"}}, "spec": {"v": 1}}
     annotations = {APPLIED_ANNOTATION: applied} if applied else None
     assert needs_apply(desired, {**desired, "metadata": {"annotations": annotations}, "spec": {"v": value}}) is expected
 
 
-def test_a_port_that_somebody_adds_to_the_service_is_drift() -> None:
+def test_a_port_added_to_the_service_is_drift() -> None:
     annotations = {APPLIED_ANNOTATION: "d1"}
     api, ops = {"name": "http", "port": 80}, {"name": "ops", "port": 8001}
     desired = {"kind": "Service", "metadata": {"annotations": annotations}, "spec": {"ports": [api]}}

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the endpoints: straight from their status, so a restart of the operator changes nothing."""
+"""The metrics of the endpoints come from their status, so a restart of the operator changes nothing."""
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -21,7 +21,7 @@ ENDPOINTS = {
 }
 
 
-def test_a_scrape_tells_what_the_endpoints_say_of_themselves() -> None:
+def test_metrics_show_the_state_in_the_endpoint_status() -> None:
     registry = CollectorRegistry()
     registry.register(EndpointMetrics(Cache(ENDPOINTS, {}, {}, {})))
     text = generate_latest(registry).decode()

@@ -35,13 +35,13 @@ def test_a_variable_without_effect_is_reported(name: str, reason: str) -> None:
     assert sentence.startswith(f"spec.env: {name} has no effect: {reason}")
 
 
-def test_the_names_of_the_server_are_known() -> None:
+def test_the_operator_knows_the_variables_of_the_server() -> None:
     assert {"MODEL_NAME", "MAX_MODEL_LEN", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "HF_TOKEN"} <= settable_names()
     assert known_names()["ROOT_PATH"] == "refused"
     assert not {"ROOT_PATH", "HOST", "SWAP_SPACE"} & settable_names()
 
 
-def test_of_many_unknown_names_the_first_are_compared() -> None:
+def test_only_the_first_of_many_unknown_names_are_compared() -> None:
     env = [{"name": f"MAX_MODEL_LE{letter}{number}"} for number in range(9) for letter in "ABCDEFGHIJKL"]
     found = find_env_warnings([*env, {"name": "SWAP_SPACE"}], KNOWN, SETTABLE)
     assert len(found) == MAX_COMPARED_NAMES + 1

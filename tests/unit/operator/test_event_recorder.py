@@ -71,7 +71,7 @@ async def test_a_transition_becomes_an_event_of_the_endpoint() -> None:
     ]
 
 
-async def test_an_endpoint_that_flaps_counts_and_makes_no_new_objects() -> None:
+async def test_a_flapping_endpoint_increases_counts_and_creates_no_events() -> None:
     api = Api()
     async with recording(api) as recorder:
         for number in range(6):
@@ -81,7 +81,7 @@ async def test_an_endpoint_that_flaps_counts_and_makes_no_new_objects() -> None:
     assert [(each["count"], each["message"]) for each in api.patched] == [(2, "2"), (2, "3"), (3, "4"), (3, "5")]
 
 
-async def test_what_comes_faster_than_it_is_written_is_counted_together() -> None:
+async def test_events_faster_than_the_writes_are_counted_together() -> None:
     api = Api()
     async with recording(api) as recorder:
         recorder.record(KEY, "u", "Ready", "first", warning=False)
@@ -93,7 +93,7 @@ async def test_what_comes_faster_than_it_is_written_is_counted_together() -> Non
     assert [(each["count"], each["message"]) for each in api.patched] == [(101, "99")]
 
 
-async def test_an_event_that_the_api_server_has_thrown_away_is_made_anew() -> None:
+async def test_an_event_that_expired_is_created_again() -> None:
     api = Api()
     async with recording(api) as recorder:
         recorder.record(KEY, "u", "Ready", "first", warning=False)
@@ -105,7 +105,7 @@ async def test_an_event_that_the_api_server_has_thrown_away_is_made_anew() -> No
     assert len({each["metadata"]["name"] for each in api.created}) == 2
 
 
-async def test_a_broken_api_server_and_a_flood_harm_nobody() -> None:
+async def test_a_failing_api_server_and_a_flood_of_events_are_tolerated() -> None:
     api = Api()
     api.broken = True
     async with recording(api) as recorder:
@@ -120,7 +120,7 @@ async def test_a_broken_api_server_and_a_flood_harm_nobody() -> None:
     assert len(api.created) <= MAX_WAITING
 
 
-async def test_a_long_message_is_cut_to_what_the_api_server_takes() -> None:
+async def test_a_long_message_is_cut_to_the_limit_of_the_api_server() -> None:
     api = Api()
     async with recording(api) as recorder:
         recorder.record(KEY, "u", "ServerFailed", "ä" * 5000, warning=True)

@@ -1,4 +1,4 @@
-"""The operator accepts or skips a watched object with any content, and nothing else happens."""
+"""The operator accepts or skips any watched object, and has no other effect."""
 
 import asyncio
 import logging
@@ -43,14 +43,14 @@ async def test_objects_of_every_kind_that_is_watched(kind: str, parts: Any, gone
     queue: WorkQueue[EndpointKey] = WorkQueue()
     watches, loop = EventSource(queue, []), asyncio.get_running_loop()
 
-    async def tell(what: str, manifest: dict[str, Any]) -> None:
+    async def send_event(what: str, manifest: dict[str, Any]) -> None:
         await watches._read(loop, kind, body=cast("kopf.Body", manifest), type=what)
         await asyncio.sleep(0)
 
-    await tell("ADDED", named(kind, "good", {"spec": {"containers": []}}))
+    await send_event("ADDED", named(kind, "good", {"spec": {"containers": []}}))
     before = watches.stores[kind]["team", "good"]
-    await tell("MODIFIED", named(kind, "bad", parts))
-    await tell("DELETED" if gone else "MODIFIED", named(kind, "bad", parts))
+    await send_event("MODIFIED", named(kind, "bad", parts))
+    await send_event("DELETED" if gone else "MODIFIED", named(kind, "bad", parts))
     assert watches.stores[kind]["team", "good"] == before
     assert len(watches.stores[kind].names) <= 2
 

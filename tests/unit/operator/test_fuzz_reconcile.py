@@ -1,4 +1,4 @@
-"""Random specs in random clusters: a reconcile never fails, always comes to a fixed point, and says nothing invalid."""
+"""Random specs in random clusters: a reconcile never fails, always reaches a fixed point, and writes a valid status."""
 
 import asyncio
 import copy
@@ -42,7 +42,7 @@ EXAMPLES = int(os.environ.get("FOREBAY_FUZZ", "60"))
 """Clusters that are tried: enough for a second or two; give more by the variable."""
 
 ROUNDS = 4
-"""Reconciles within which there is nothing left to write: one writes, another sees that, two more for refusals."""
+"""Reconciles after which no write is left: one writes, another reads the result, two more for refusals."""
 
 status_schema = PROPERTIES["status"]
 specs = values_of(PROPERTIES["spec"])
@@ -138,7 +138,7 @@ prompt = st.sampled_from([True, True, True, False])
 
 
 class Mishap(Enum):
-    """What happens to an endpoint besides changes and pods."""
+    """Further events of an endpoint, beside changes and pods."""
 
     RESTART = auto()
     DELETION = auto()
@@ -204,7 +204,7 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule(mishap=st.sampled_from(Mishap), place=st.sampled_from(CHILDREN), kept=st.integers(0, 255))
     def meet_with(self, mishap: Mishap, place: tuple[str, str], kept: int) -> None:
-        """What happens seldom."""
+        """Rare events."""
         match mishap:
             case Mishap.RESTART:
                 self.begin()
@@ -231,7 +231,7 @@ class Reconciling(RuleBasedStateMachine):
         self.server.remove(*place)
 
     def take_the_name(self, place: tuple[str, str], owned: bool) -> None:
-        """Somebody else has an object of that name, or an endpoint of before has."""
+        """Another owner, or a deleted endpoint, has an object of that name."""
         owner = {"kind": names.KIND, "name": NAME, "uid": "of before", "controller": True}
         metadata = {
             "name": place[1],
@@ -285,7 +285,7 @@ class Reconciling(RuleBasedStateMachine):
         self.look(prompt)
 
     @rule(events=st.lists(events, max_size=3))
-    def tell(self, events: list[Object]) -> None:
+    def record_events(self, events: list[Object]) -> None:
         """Kubernetes records events of the pods."""
         self.server.events = events
 
@@ -324,8 +324,8 @@ class Reconciling(RuleBasedStateMachine):
         self.server.failing = 0
 
     def find_untouchable(self) -> dict[tuple[str, str], Object]:
-        """What a reconcile must leave as it is: all that is not the endpoint's own, and the content of Secrets. An
-        deleted endpoint counts as long as the cache has it: Kubernetes removes what is created for it then."""
+        """The state that a reconcile must not change: objects of other owners, and the content of Secrets. An
+        endpoint that was deleted counts while the cache has it: Kubernetes removes children created for it then."""
         endpoints = [self.server.objects.get((names.PLURAL, NAME)), self.cache.endpoint(KEY)]
         uids = {each["metadata"]["uid"] for each in endpoints if each}
         found = {}

@@ -1,4 +1,4 @@
-"""What the nodes have, said where it helps. The nodes' labels are those that GPU feature discovery sets."""
+"""GPUs of the nodes in messages that need them. The nodes' labels are those of GPU feature discovery."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def test_a_node_is_read_by_its_labels() -> None:
     assert (intel.product, intel.gpu_gib) == ("Max_1550", 0.0)
 
 
-def test_what_the_nodes_have_is_told_by_kind() -> None:
+def test_the_gpus_of_nodes_are_listed_by_kind() -> None:
     assert summarize(NODES, NVIDIA) == (
         "1 nvidia.com/gpu (NVIDIA-L4, 22 GiB each) on 2 nodes, "
         "8 nvidia.com/gpu (NVIDIA-H100-80GB-HBM3, 80 GiB each) on 1 node"
@@ -66,21 +66,21 @@ def test_what_the_nodes_have_is_told_by_kind() -> None:
         (gpu(4), "GPUsTaken", "nodes that have 4 nvidia.com/gpu are full (8 nvidia.com/gpu (NVIDIA-H100"),
     ],
 )
-def test_a_pod_without_a_gpu_is_told_whether_there_is_any(asked: Gpu, reason: str, words: str) -> None:
+def test_an_unschedulable_gpu_pod_gets_the_gpus_of_the_cluster(asked: Gpu, reason: str, words: str) -> None:
     found = add_nodes(UNSCHEDULABLE, asked, NODES)
     assert found.reason == reason
     assert words in found.message
     assert SCHEDULER in found.message
-    assert not found.stalled, "a node may come"
+    assert not found.stalled, "a node may be added"
 
 
-def test_a_pod_that_waits_for_something_else_is_left_to_the_schedulers_words() -> None:
+def test_a_pod_that_waits_for_no_gpu_shows_the_schedulers_message() -> None:
     other = Diagnosis("Unschedulable", "0/4 nodes are available: 4 Insufficient memory.")
     assert add_nodes(other, gpu(), NODES) == other
 
 
-def test_what_the_server_says_would_fit_is_found_among_the_nodes() -> None:
-    """The server's sentence is held to the pattern that is searched in it."""
+def test_gpus_that_fit_the_servers_estimate_are_found_among_the_nodes() -> None:
+    """The server's message matches the operator's pattern."""
     config = {
         "model_type": "llama", "hidden_size": 8192, "num_hidden_layers": 80, "vocab_size": 128256,
         "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672,
@@ -99,14 +99,14 @@ def test_what_the_server_says_would_fit_is_found_among_the_nodes() -> None:
     assert "No node of this cluster has enough GPUs of" in found.remedy
 
 
-def test_without_a_size_larger_gpus_than_where_it_was_tried_are_named() -> None:
+def test_without_an_estimate_gpus_larger_than_the_tried_one_are_named() -> None:
     said = Diagnosis("OutOfMemoryWeights", "m does not fit the memory of the GPU.", "Use a larger one.")
     assert "GPUs of more than 22 GiB: 8 nvidia.com/gpu (NVIDIA-H100" in add_nodes(said, gpu(), NODES, "a").remedy
     assert "No node of this cluster" in add_nodes(said, gpu(), NODES, "c").remedy
     assert add_nodes(said, gpu(), NODES, "unknown") == said
 
 
-def test_a_share_of_a_gpu_has_the_memory_that_its_name_says() -> None:
+def test_a_share_of_a_gpu_has_the_memory_in_its_name() -> None:
     labels = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB", "nvidia.com/gpu.memory": "40960"}
     allocatable = {"nvidia.com/mig-1g.5gb": "2", "nvidia.com/mig-3g.20gb": "1"}
     whole = node("g", 0, "", 0)
@@ -120,7 +120,7 @@ def test_a_share_of_a_gpu_has_the_memory_that_its_name_says() -> None:
     assert "1 nvidia.com/mig-3g.20gb (NVIDIA-A100-SXM4-40GB, 20 GiB each)" in add_nodes(told, large, [shared]).remedy
 
 
-def test_nodes_are_asked_for_only_where_they_help() -> None:
+def test_nodes_are_listed_only_if_they_help() -> None:
     assert needs_nodes(UNSCHEDULABLE, gpu())
     assert not needs_nodes(UNSCHEDULABLE, gpu(0))
     assert not needs_nodes(Diagnosis("ImageNotFound", ""), gpu())

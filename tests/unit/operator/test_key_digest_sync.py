@@ -1,4 +1,4 @@
-"""Digests of keys reach the Secrets that the gateways read, and leave them with their endpoints."""
+"""Digests of keys are written to the gateways' Secrets, and deleted with their endpoints."""
 
 import asyncio
 import base64
@@ -49,7 +49,7 @@ def opened(server: FakeApiServer, key: str) -> set[tuple[str, str]]:
 async def leading(
     server: FakeApiServer, living: Collection[EndpointKey] = (A, B), namespaces: Collection[str] = ()
 ) -> AsyncIterator[tuple[KeyDigestSync, list[EndpointKey]]]:
-    """An operator's digests, kept while the context lasts; and the endpoints that it wants to look at for them."""
+    """An operator's digest sync while the context lasts, and the endpoints that it queued for it."""
     looked: list[EndpointKey] = []
     made = KeyDigestSync(Cluster(server), NAMESPACE, WatchedEndpoints(lambda: living, namespaces, looked.append))
     keeping = asyncio.create_task(made.run())
@@ -58,7 +58,7 @@ async def leading(
     keeping.cancel()
 
 
-async def test_a_key_opens_its_endpoint_and_is_nowhere_to_be_read(server: FakeApiServer) -> None:
+async def test_a_key_authorizes_its_endpoint_and_is_stored_nowhere(server: FakeApiServer) -> None:
     async with leading(server) as (one, looked):
         assert looked == [A, B]
         assert one.lacks(A)
@@ -76,7 +76,7 @@ async def test_a_key_opens_its_endpoint_and_is_nowhere_to_be_read(server: FakeAp
         await until(lambda: opened(server, SECOND) == set())
 
 
-async def test_another_operator_takes_over_what_is_written_and_writes_nothing(server: FakeApiServer) -> None:
+async def test_another_operator_adopts_the_digests_and_writes_nothing(server: FakeApiServer) -> None:
     async with leading(server) as (one, _):
         one.put(A, secret(FIRST))
         one.put(B, secret(SECOND))
@@ -89,13 +89,13 @@ async def test_another_operator_takes_over_what_is_written_and_writes_nothing(se
         await until(lambda: opened(server, SECOND) == set())
         assert opened(server, FIRST) == {A}
         another.put(A, secret(FIRST))
-        assert server.writes == before + 1, "the digests of the endpoint that is gone"
+        assert server.writes == before + 1, "the digests of the deleted endpoint"
         another.put(("team", "c"), secret(SECOND))
         await until(lambda: opened(server, SECOND) == {("team", "c")})
-        assert server.writes == before + 2, "what was written already was not written again"
+        assert server.writes == before + 2, "written digests were not written again"
 
 
-async def test_endpoints_of_other_namespaces_are_left_alone(server: FakeApiServer) -> None:
+async def test_endpoints_of_other_namespaces_are_not_changed(server: FakeApiServer) -> None:
     async with leading(server) as (one, _):
         one.put(B, secret(SECOND))
         await until(lambda: opened(server, SECOND) == {B})
@@ -106,9 +106,7 @@ async def test_endpoints_of_other_namespaces_are_left_alone(server: FakeApiServe
 
 
 @pytest.mark.parametrize("lost", [names.DIGEST_KEY_SECRET, "shards"])
-async def test_what_somebody_deletes_comes_back(
-    server: FakeApiServer, lost: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_deleted_shard_is_restored(server: FakeApiServer, lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_digest_sync, "KEY_READ_INTERVAL", 0.05)
     async with leading(server, living=[A]) as (one, looked):
         one.put(A, secret(FIRST))
@@ -125,21 +123,21 @@ async def test_what_somebody_deletes_comes_back(
         assert bool(looked) == (lost == names.DIGEST_KEY_SECRET)
 
 
-async def test_a_key_of_the_installation_that_is_none_is_made_anew(server: FakeApiServer) -> None:
+async def test_an_invalid_install_key_is_replaced(server: FakeApiServer) -> None:
     server.put("secrets", {"metadata": {"name": names.DIGEST_KEY_SECRET}, "data": {}})
     async with leading(server) as (one, _):
         one.put(A, secret(FIRST))
         await until(lambda: opened(server, FIRST) == {A})
 
 
-async def test_an_api_server_that_is_away_loses_nothing(server: FakeApiServer) -> None:
+async def test_an_unreachable_api_server_loses_no_digest(server: FakeApiServer) -> None:
     async with leading(server) as (one, _):
         server.failing = 1
         one.put(A, secret(FIRST))
         await until(lambda: opened(server, FIRST) == {A})
 
 
-async def test_what_was_not_written_before_the_lease_was_lost_is_read_again(server: FakeApiServer) -> None:
+async def test_digests_not_written_before_the_lease_was_lost_are_read_again(server: FakeApiServer) -> None:
     looked: list[EndpointKey] = []
     one = KeyDigestSync(Cluster(server), NAMESPACE, WatchedEndpoints(lambda: [A], (), looked.append))
     keeping = asyncio.create_task(one.run())
@@ -156,7 +154,7 @@ async def test_what_was_not_written_before_the_lease_was_lost_is_read_again(serv
     keeping.cancel()
 
 
-async def test_the_keys_of_one_endpoint_cannot_fill_the_room_of_all(server: FakeApiServer) -> None:
+async def test_the_keys_of_one_endpoint_cannot_use_all_space(server: FakeApiServer) -> None:
     async with leading(server) as (one, _):
         one.put(A, secret(*(f"one-of-very-many-keys-{number}" for number in range(1000))))
         await until(lambda: opened(server, "one-of-very-many-keys-0") == {A})
@@ -164,7 +162,7 @@ async def test_the_keys_of_one_endpoint_cannot_fill_the_room_of_all(server: Fake
         assert max(map(len, lines)) == key_digest_sync.MAX_KEYS_PER_ENDPOINT
 
 
-async def test_the_keys_of_one_namespace_cannot_fill_the_room_of_all(
+async def test_the_keys_of_one_namespace_cannot_use_all_space(
     server: FakeApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_digest_sync, "SECRET_BYTES", 3000)

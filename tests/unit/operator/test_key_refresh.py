@@ -26,7 +26,7 @@ def test_namespaces_take_turns() -> None:
 
 
 class Site:
-    """An API server with Secrets, and what came of them."""
+    """An API server with Secrets, and the results."""
 
     def __init__(self) -> None:
         self.secrets: dict[EndpointKey, dict[str, Any]] = {}
@@ -81,7 +81,7 @@ async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.Monk
     async with reading(site, endpoint("one"), endpoint("two", secretName="own")) as gateways:
 
         async def named(key: EndpointKey, what: Callable[[], object]) -> None:
-            """Name an endpoint again and again until something holds."""
+            """Name an endpoint repeatedly until a condition is true."""
 
             def seen() -> bool:
                 gateways.reread[key] = None
@@ -97,13 +97,13 @@ async def test_keys_that_change_reach_gateways_and_pods(monkeypatch: pytest.Monk
         name, annotations = site.merged[0]
         assert (site.keys[ONE], name, list(annotations)) == (secret("3"), "pod", ["forebay.dev/keys"])
         await named(TWO, lambda: site.keys[TWO] is None)
-        assert site.doubted == [], "a Secret of the user's is the user's to make"
+        assert site.doubted == [], "only the user creates a Secret of the user"
         site.secrets = {}
         await named(ONE, lambda: site.doubted)
-        assert site.keys[ONE] == secret("3"), "until it is made anew"
+        assert site.keys[ONE] == secret("3"), "until it is created again"
 
 
-async def test_a_secret_is_read_once_in_a_while() -> None:
+async def test_a_secret_is_read_once_in_an_interval() -> None:
     site = Site()
     async with reading(site, endpoint("one"), endpoint("two")) as gateways:
         gateways.reread[ONE] = None
@@ -112,10 +112,10 @@ async def test_a_secret_is_read_once_in_a_while() -> None:
         gateways.reread[TWO] = None
         await until(lambda: len(site.read) == 2)
         assert site.read == [("team", "one-api-key"), ("team", "two-api-key")]
-        assert list(gateways.reread) == [ONE], "it comes when it is time"
+        assert list(gateways.reread) == [ONE], "it is queued at its time"
 
 
-async def test_an_endpoint_without_keys_has_none_read() -> None:
+async def test_no_secret_is_read_for_an_endpoint_without_keys() -> None:
     site = Site()
     async with reading(site, endpoint("one", mode="None")) as gateways:
         gateways.reread[ONE] = None

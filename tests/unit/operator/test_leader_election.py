@@ -1,4 +1,4 @@
-"""Who may take the lease, and what it then says."""
+"""The acquisition of the lease, and its content."""
 
 import asyncio
 import copy
@@ -25,13 +25,13 @@ HELD = {"holderIdentity": "a", "leaseDurationSeconds": 10, "acquireTime": "then"
         ({}, 100.0, True),
     ],
 )
-def test_a_lease_is_taken_when_it_is_free_ours_or_was_seen_unchanged_for_its_duration(
+def test_a_lease_is_acquired_if_free_own_or_unchanged_for_its_duration(
     spec: dict[str, object], seen_at: float, may: bool
 ) -> None:
     assert may_acquire(ObservedLease(spec, seen_at), "b", now=100.0) is may
 
 
-def test_the_clock_of_the_holder_is_never_looked_at() -> None:
+def test_the_clock_of_the_holder_is_never_used() -> None:
     skewed = {**HELD, "renewTime": "1970-01-01T00:00:00.000000Z"}
     assert not may_acquire(ObservedLease(skewed, 100.0), "b", now=100.0)
 
@@ -49,7 +49,7 @@ def test_a_renewal_keeps_when_it_was_acquired_and_a_takeover_counts() -> None:
     assert next_spec({}, "a", LeaseTimings(), NOW)["leaseTransitions"] == 0
 
 
-def test_a_holder_stops_before_another_may_begin() -> None:
+def test_a_holder_stops_before_another_may_acquire() -> None:
     timings = LeaseTimings()
     assert timings.renew_deadline + timings.retry < timings.duration
     assert timings.duration + timings.retry < 15, "failover takes less than 15 s"
@@ -105,7 +105,7 @@ async def rest(leases: Leases) -> tuple[Candidate, asyncio.Task[None]]:
     return one, renewing
 
 
-async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_is_back(leases: Leases) -> None:
+async def test_a_holder_pauses_while_the_api_server_is_unreachable(leases: Leases) -> None:
     one, renewing = await rest(leases)
     assert not renewing.done()
     leases.down = False
@@ -120,7 +120,7 @@ async def test_a_holder_rests_while_the_api_server_is_away_and_goes_on_when_it_i
     assert leases.lease["spec"]["holderIdentity"] == ""
 
 
-async def test_a_holder_that_finds_another_ends(leases: Leases) -> None:
+async def test_a_holder_that_finds_another_holder_ends(leases: Leases) -> None:
     one, renewing = await rest(leases)
     assert leases.lease
     leases.lease["spec"]["holderIdentity"] = "other"
@@ -130,7 +130,7 @@ async def test_a_holder_that_finds_another_ends(leases: Leases) -> None:
     assert (one.lost, one.is_leader) == (True, False)
 
 
-async def test_a_lease_that_cannot_be_given_back_is_no_error(leases: Leases, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_lease_that_cannot_be_released_is_no_error(leases: Leases, caplog: pytest.LogCaptureFixture) -> None:
     one = candidate(leases, "one")
     await one.acquire()
     leases.down = True
@@ -138,7 +138,7 @@ async def test_a_lease_that_cannot_be_given_back_is_no_error(leases: Leases, cap
     assert "could not be released" in caplog.text
 
 
-async def test_a_lease_that_somebody_deleted_or_freed_is_taken_again(leases: Leases) -> None:
+async def test_a_deleted_or_released_lease_is_acquired_again(leases: Leases) -> None:
     one = candidate(leases, "one")
     await one.acquire()
     renewing = asyncio.create_task(one.keep_renewing())

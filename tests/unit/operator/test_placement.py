@@ -1,4 +1,4 @@
-"""On which nodes an endpoint's pods run, what they mount there, and how they share their GPUs."""
+"""Node selection, volumes and GPU parallelism of an endpoint's pods."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def test_a_product_is_chosen_by_the_label_of_its_vendor() -> None:
     assert "nodeSelector" not in pod_spec(gpu={"count": 0, "product": "NVIDIA-L4"})
 
 
-def test_a_share_of_a_gpu_tolerates_the_taint_of_whole_ones() -> None:
+def test_a_share_of_a_gpu_tolerates_the_taint_of_complete_gpus() -> None:
     spec = pod_spec(gpu={"resource": "nvidia.com/mig-3g.20gb"})
     assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu", "nvidia.com/mig-3g.20gb"]
 
@@ -50,7 +50,7 @@ def test_pods_with_nvidia_gpus_get_the_runtime_class_of_the_cluster(spec: Manife
         assert "runtimeClassName" not in pod_spec()
 
 
-def test_what_the_user_adds_to_the_pod_is_there() -> None:
+def test_pod_fields_of_the_user_are_applied() -> None:
     given: dict[str, Any] = {
         "nodeSelector": {"pool": "a"},
         "tolerations": [{"key": "spot", "operator": "Exists"}],
@@ -88,7 +88,7 @@ def test_pods_are_spread_by_the_endpoints_own_label_unless_another_is_named() ->
         ({"size": "10Gi"}, {"persistentVolumeClaim": {"claimName": "one-cache"}}),
     ],
 )
-def test_downloads_are_kept_where_the_cache_is(cache: Manifest, source: Manifest) -> None:
+def test_downloads_are_stored_in_the_cache(cache: Manifest, source: Manifest) -> None:
     name = mounts(cache=cache)["/cache"]["name"]
     assert volume(name, cache=cache) == {"name": name, **source}
     assert "readOnly" not in mounts(cache=cache)["/cache"]
@@ -103,7 +103,7 @@ def test_weights_in_a_claim_are_mounted_read_only() -> None:
     assert env(model=model)["MODEL_NAME"]["value"] == "/model/llama/8b"
 
 
-def test_one_claim_for_several_things_is_one_volume() -> None:
+def test_one_claim_used_several_times_is_one_volume() -> None:
     adapters = [{"name": "a", "source": "pvc://shared/a"}, {"name": "b", "source": "pvc://other/b"}]
     spec: dict[str, Any] = {"model": "pvc://shared/m", "cache": {"claimName": "shared"}, "adapters": adapters}
     claims = [one["persistentVolumeClaim"] for one in pod_spec(**spec)["volumes"] if "persistentVolumeClaim" in one]
@@ -115,7 +115,7 @@ def test_one_claim_for_several_things_is_one_volume() -> None:
     assert len(names) == len(set(names))
 
 
-def test_adapters_come_from_the_hub_from_claims_and_from_images() -> None:
+def test_adapters_can_be_in_the_hub_in_claims_and_in_images() -> None:
     adapters = [
         {"name": "hub", "source": "org/adapter"},
         {"name": "claim", "source": "pvc://claim/a"},
@@ -160,13 +160,13 @@ def test_shared_memory_follows_the_gpus(gpus: int, size: str) -> None:
         (4, {"VLLM_CONFIG_FILE": "/config.yaml"}, None),
     ],
 )
-def test_the_model_is_shared_by_the_gpus_that_are_left_for_it(
+def test_the_tensor_parallel_size_follows_the_gpus_and_the_settings(
     gpus: int, variables: dict[str, str], size: int | None
 ) -> None:
     given = [{"name": name, "value": value} for name, value in variables.items()]
     assert find_tensor_parallel_size(gpus, given) == size
 
 
-def test_a_parallel_size_from_a_secret_is_left_to_the_server() -> None:
+def test_a_parallel_size_from_a_secret_is_read_by_the_server() -> None:
     given = {"name": "PIPELINE_PARALLEL_SIZE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
     assert find_tensor_parallel_size(4, [given]) is None

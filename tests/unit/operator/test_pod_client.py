@@ -1,4 +1,4 @@
-"""Pods that answer the operator with whatever they like: it goes on, within bounds."""
+"""Hostile responses of pods: the operator continues, within bounds."""
 
 import asyncio
 import json
@@ -63,13 +63,13 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("answer", ERRORS.values(), ids=ERRORS)
-async def test_no_answer_to_an_order_is_an_error_of_ours(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_response_to_a_command_breaks_the_operator(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with pod(answer) as (port, _):
         await post_order("127.0.0.1", port, "/sleep", "token")
     assert "/sleep" in caplog.text
 
 
-async def test_an_error_without_an_end_is_read_as_far_as_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_endless_error_is_read_up_to_the_logged_length(caplog: pytest.LogCaptureFixture) -> None:
     head = b"HTTP/1.1 500 Internal Server Error\r\ntransfer-encoding: chunked\r\n\r\n"
     async with pod(head, b"10000\r\n" + b"x" * 65536 + b"\r\n", endless=True) as (port, _):
         await asyncio.wait_for(post_order("127.0.0.1", port, "/sleep", "token"), 10)
@@ -87,13 +87,13 @@ async def test_a_redirect_is_not_followed() -> None:
     assert heads == []
 
 
-async def test_what_is_no_utf_8_is_replaced() -> None:
+async def test_invalid_utf_8_is_replaced() -> None:
     async with pod(whole("200 OK", b"a\xffb")) as (port, _), aiohttp.ClientSession() as session:
         assert await get_text(session, "127.0.0.1", port, "/startup") == "a\ufffdb"
 
 
 @pytest.mark.parametrize("text", [HUGE, "[" * 5000, "[1", "", "1" * (MAX_JSON_DIGITS + 1)])
-def test_json_that_costs_too_much_is_none(text: str) -> None:
+def test_json_that_is_too_expensive_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"JSON|number|Expecting|delimiter"):
         parse_json(text)
     assert parse_json("1" * MAX_JSON_DIGITS) == int("1" * MAX_JSON_DIGITS)
@@ -119,7 +119,7 @@ JSON: Any = st.recursive(
 
 @fuzzed
 @given(JSON)
-def test_no_json_breaks_what_reads_a_pod(value: Any) -> None:
+def test_no_json_breaks_the_pod_client(value: Any) -> None:
     text = json.dumps(value)
     for read in (_parse, parse_gateway_load, parse_load):
         read(text)
@@ -127,6 +127,6 @@ def test_no_json_breaks_what_reads_a_pod(value: Any) -> None:
 
 @fuzzed
 @given(st.lists(st.tuples(st.sampled_from(["forebay_requests_in_flight", "forebay_requests_total"]), NUMBERS)))
-def test_no_metrics_break_what_reads_them(lines: list[tuple[str, str]]) -> None:
+def test_no_metrics_break_the_metrics_parser(lines: list[tuple[str, str]]) -> None:
     load = parse_load("".join(f"{name} {value}\n" for name, value in lines))
     assert load is None or (load.begun <= 2**53 and load.in_flight <= 2**53)

@@ -27,21 +27,21 @@ def test_an_endpoint_keeps_its_port() -> None:
     assert given.find(A, UID, sliced(first)) == first
 
 
-def test_what_the_slices_say_goes_before_what_is_free() -> None:
+def test_ports_in_existing_slices_take_precedence() -> None:
     known: dict[EndpointKey, Any] = {A: sliced(20000), B: sliced(20003)}
     given = PortAllocator(known, ENDPOINTS)
     assert given.find(A, UID, known[A]) == 20000
     assert given.find(C, UID, []) == 20004, "those above the highest come first"
 
 
-def test_a_port_that_another_has_is_not_believed() -> None:
+def test_a_port_of_another_endpoint_is_not_accepted() -> None:
     known: dict[EndpointKey, Any] = {A: sliced(20000), B: sliced(20000)}
     given = PortAllocator(known, ENDPOINTS)
     assert {given.find(A, UID, known[A]), given.find(B, UID, known[B])} == {20000, 20001}
     assert given.find(C, UID, sliced(80)) not in (80, 20000, 20001)
 
 
-def test_a_freed_port_is_given_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_freed_port_is_reused_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port_allocator, "GATEWAY_PORTS", range(20000, 20003))
     given = PortAllocator({}, ENDPOINTS, share=1)
     assert [given.find(each, UID, []) for each in (A, B)] == [20000, 20001]
@@ -52,20 +52,20 @@ def test_a_freed_port_is_given_last(monkeypatch: pytest.MonkeyPatch) -> None:
         given.find(("team", "d"), UID, [])
 
 
-def test_a_slice_of_nobody_or_of_an_endpoint_before_has_no_port() -> None:
+def test_a_slice_without_the_current_owner_gives_no_port() -> None:
     known: dict[EndpointKey, Any] = {A: sliced(20005, "another"), B: [{"metadata": {}, "ports": [{"port": 20006}]}]}
     given = PortAllocator(known, ENDPOINTS)
     assert [given.find(key, UID, known[key]) for key in (A, B)] == [20000, 20001]
 
 
-def test_of_two_that_claim_a_port_the_first_has_it() -> None:
+def test_the_first_of_two_claims_on_a_port_wins() -> None:
     known: dict[EndpointKey, Any] = {A: sliced(20000, made="2026-11-24T12:00:01Z"), C: sliced(20000)}
     given = PortAllocator(known, ENDPOINTS)
     assert given.find(A, UID, known[A]) != 20000
     assert given.find(C, UID, known[C]) == 20000
 
 
-def test_a_namespace_has_half_of_what_the_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_namespace_gets_at_most_half_of_the_remaining_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port_allocator, "GATEWAY_PORTS", range(20000, 20010))
     given = PortAllocator({}, ENDPOINTS)
     for number in range(5):

@@ -1,4 +1,4 @@
-"""Why a pod's volumes, network or sandbox do not come: from its events, as captured on a cluster, or as they are in
+"""Reasons why a pod's volumes, network or sandbox are missing: from its events, as captured on a cluster, or as in
 the source of the programs that write them."""
 
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ def event(message: str, reason: str = "FailedMount", minute: int = 0) -> Manifes
         ("runtime-missing", "SandboxFailed", 'for sandbox "…": no runtime for "nvidia" is configured'),
     ],
 )
-def test_what_a_cluster_said_is_explained(name: str, reason: str, words: str) -> None:
+def test_captured_messages_of_clusters_are_explained(name: str, reason: str, words: str) -> None:
     captured = read_captured(name)
     assert find_preparing([captured["pod"]]) is not None
     found = diagnose_preparation(captured["events"])
@@ -39,13 +39,13 @@ def test_what_a_cluster_said_is_explained(name: str, reason: str, words: str) ->
     assert words in found.text
 
 
-def test_a_volume_that_another_node_has_is_told() -> None:
+def test_a_volume_attached_to_another_node_is_reported() -> None:
     found = diagnose_preparation([event(MULTI_ATTACH, "FailedAttachVolume")])
     assert found is not None
     assert found.reason == "VolumeInUse"
 
 
-def test_the_newest_event_speaks_and_one_with_a_cause_before_a_vague_one() -> None:
+def test_the_newest_event_with_a_specific_cause_is_used() -> None:
     old, new = event('secret "old" not found'), event('secret "new" not found', minute=1)
     found = diagnose_preparation([event(VAGUE, minute=2), new, old, event("Pulling image", "Pulling", minute=3)])
     assert found is not None
@@ -65,7 +65,7 @@ def pod(scheduled: str = "True", prepared: str = "False", minute: int = 0, phase
     return {"metadata": {"name": f"at-{minute}"}, "status": {"phase": phase, "conditions": conditions}}
 
 
-def test_the_pod_that_waits_longest_for_its_volumes_is_asked_about() -> None:
+def test_the_pod_that_waits_longest_for_its_volumes_is_inspected() -> None:
     found = find_preparing([pod(minute=2), pod(minute=1), pod("False"), pod(prepared="True"), pod(phase="Failed")])
     assert found is not None
     assert (found[0]["metadata"]["name"], found[1]) == ("at-1", datetime(2026, 1, 1, 0, 1, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""One reconcile: what is there, what it writes, and what the status says."""
+"""One reconcile: the existing objects, its writes, and the status."""
 
 import copy
 from collections.abc import Callable, Set
@@ -97,7 +97,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_a_reconcile_writes_what_is_missing_and_says_how_it_is(case: Case) -> None:
+async def test_a_reconcile_writes_missing_objects_and_the_status(case: Case) -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__, settings=case.settings)
     spec = {"model": "org/model", "gpu": {"count": 0}, "replicas": 1, **case.spec}
@@ -115,8 +115,8 @@ async def test_a_reconcile_writes_what_is_missing_and_says_how_it_is(case: Case)
     assert (ready.get("reason", ""), ready.get("status", "")) == (case.reason, case.ready)
 
 
-@pytest.mark.parametrize("deletion", [True, False], ids=["is being deleted", "is gone"])
-async def test_an_endpoint_that_goes_is_forgotten(deletion: bool) -> None:
+@pytest.mark.parametrize("deletion", [True, False], ids=["is being deleted", "is deleted"])
+async def test_a_deleted_endpoint_is_dropped(deletion: bool) -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, lambda: 0.0)
     made = server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
@@ -127,7 +127,7 @@ async def test_an_endpoint_that_goes_is_forgotten(deletion: bool) -> None:
     assert server.writes == 0
 
 
-async def test_a_refresh_that_failed_is_still_asked_for() -> None:
+async def test_a_failed_refresh_stays_requested() -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     made = server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model", "replicas": 1}})
@@ -166,7 +166,7 @@ async def test_an_absent_number_of_replicas_is_filled_in_before_anything_else(
 
 
 @pytest.mark.parametrize("suspend", [False, True])
-async def test_a_number_that_was_removed_comes_back_and_the_deployment_stays(suspend: bool) -> None:
+async def test_a_removed_number_is_filled_in_again_and_the_deployment_stays(suspend: bool) -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     spec = {"model": "org/model", "replicas": 4, "suspend": suspend}
@@ -183,13 +183,13 @@ async def test_a_number_that_was_removed_comes_back_and_the_deployment_stays(sus
     assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 4
 
 
-async def test_a_number_that_somebody_wrote_meanwhile_wins() -> None:
+async def test_a_number_written_at_the_same_time_wins() -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
     catch_up(cache, server, KEY)
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model", "replicas": 7}})
-    assert not await reconciler.reconcile(KEY), "it is looked at again"
+    assert not await reconciler.reconcile(KEY), "the endpoint is queued again"
     assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 7
 
 
@@ -199,14 +199,14 @@ async def test_the_status_says_why_a_number_cannot_be_filled_in() -> None:
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})
     server.refused.add(names.PLURAL)
     catch_up(cache, server, KEY)
-    assert not await reconciler.reconcile(KEY), "it is tried again"
+    assert not await reconciler.reconcile(KEY), "it is retried"
     ready = condition(server.objects[names.PLURAL, NAME], "Ready")
     assert (ready["reason"], ready["message"].partition(":")[0]) == ("Refused", "the number of replicas was refused")
     assert set(server.objects) == {(names.PLURAL, NAME)}
 
 
 class OlderApiServer(FakeApiServer):
-    """One whose CRD is of a release that did not remember the number of replicas, and has a default of it."""
+    """A server whose CRD is from a release that did not store the number of replicas, and has a default for it."""
 
     async def request(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         if path.endswith("/status") and "desiredReplicas" in body["status"]:
@@ -215,7 +215,7 @@ class OlderApiServer(FakeApiServer):
         return await super().request(method, path, body, **options)
 
 
-async def test_a_status_is_written_although_the_crd_is_of_an_older_release() -> None:
+async def test_a_status_is_written_even_with_an_older_crd() -> None:
     server, cache = OlderApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     spec = {"model": "org/model", "replicas": 1, "suspend": True}
@@ -226,7 +226,7 @@ async def test_a_status_is_written_although_the_crd_is_of_an_older_release() -> 
 
 
 class ApplyingApiServer(FakeApiServer):
-    """One where somebody applies endpoints on the server side, which records the owners of their fields."""
+    """A server with server-side applies, which record the field managers of endpoints."""
 
     disowned: str = ""
     refuses_to_disown: bool = False
@@ -256,7 +256,7 @@ APPLIED = {"manager": "kubectl", "operation": "Apply"}
     ],
 )
 @pytest.mark.parametrize("refused", [False, True])
-async def test_a_number_that_was_filled_in_has_no_owner_with_whom_an_apply_could_conflict(
+async def test_a_filled_in_number_has_no_field_manager_that_could_conflict(
     spec: Object, managers: list[Object], disowned: str, refused: bool
 ) -> None:
     server, cache = ApplyingApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
@@ -265,12 +265,12 @@ async def test_a_number_that_was_filled_in_has_no_owner_with_whom_an_apply_could
     metadata = {"name": NAME, "managedFields": managers}
     server.put(names.PLURAL, {"metadata": metadata, "spec": {"model": "org/model", **spec}})
     catch_up(cache, server, KEY)
-    assert await reconciler.reconcile(KEY), "without that right the number is filled in all the same"
+    assert await reconciler.reconcile(KEY), "without that permission the number is filled in as well"
     assert server.objects[names.PLURAL, NAME]["spec"]["replicas"] == 1
     assert server.disowned == ("" if refused else disowned)
 
 
-async def test_a_refresh_comes_after_the_number_was_filled_in() -> None:
+async def test_a_refresh_follows_after_the_number_was_filled_in() -> None:
     server, cache = FakeApiServer(PROPERTIES["status"]), Cache({}, {}, {}, {}, {})
     reconciler, _ = build_reconciler(server, cache, KEY, count(0, 60).__next__)
     server.put(names.PLURAL, {"metadata": {"name": NAME}, "spec": {"model": "org/model"}})

@@ -1,4 +1,4 @@
-"""What is built for an endpoint."""
+"""The objects built for an endpoint."""
 
 import base64
 from dataclasses import replace
@@ -23,7 +23,7 @@ from tests.kubectl import Manifest
 from tests.unit.operator.builders import SETTINGS, container, endpoint_manifest, env, pod_spec
 
 
-def test_a_gpu_endpoint_asks_for_its_gpus_and_tolerates_their_taint() -> None:
+def test_a_gpu_endpoint_requests_its_gpus_and_tolerates_their_taint() -> None:
     spec = pod_spec(gpu={"count": 2, "resource": "amd.com/gpu"}, resources={"requests": {"cpu": "4"}})
     assert spec["containers"][0]["resources"] == {
         "requests": {"cpu": "4", "amd.com/gpu": "2"},
@@ -33,7 +33,7 @@ def test_a_gpu_endpoint_asks_for_its_gpus_and_tolerates_their_taint() -> None:
     assert spec["containers"][0]["image"] == "gpu:1"
 
 
-def test_a_cpu_endpoint_asks_for_no_gpu() -> None:
+def test_a_cpu_endpoint_requests_no_gpu() -> None:
     spec = pod_spec(gpu={"count": 0})
     assert "tolerations" not in spec
     assert spec["containers"][0]["resources"] == {}
@@ -75,7 +75,7 @@ def test_a_variable_from_a_secret_stays_a_reference() -> None:
     ("auth", "secret"),
     [({}, "one-api-key"), ({"mode": "APIKey", "secretName": "mine"}, "mine"), ({"mode": "None"}, None)],
 )
-def test_keys_come_as_files_from_a_secret(auth: Manifest, secret: str | None) -> None:
+def test_keys_are_mounted_as_files_from_a_secret(auth: Manifest, secret: str | None) -> None:
     mounted = [
         volume["secret"]["secretName"] for volume in pod_spec(auth=auth)["volumes"] if volume["name"] == "forebay-keys"
     ]
@@ -83,7 +83,7 @@ def test_keys_come_as_files_from_a_secret(auth: Manifest, secret: str | None) ->
 
 
 @pytest.mark.parametrize("auth", [{}, {"mode": "None"}, {"secretName": "mine"}])
-def test_control_has_a_token_of_its_own(auth: Manifest) -> None:
+def test_control_has_its_own_token(auth: Manifest) -> None:
     spec = pod_spec(auth=auth)
     volume = {"name": "forebay-control", "secret": {"secretName": "one-control", "optional": True}}
     assert volume in spec["volumes"]
@@ -128,7 +128,7 @@ def test_the_service_exposes_the_api_port_alone() -> None:
     assert service["metadata"]["annotations"]["a"] == "b"
 
 
-def test_every_key_is_another() -> None:
+def test_every_generated_key_is_different() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     keys = {base64.b64decode(build_key_secret(endpoint)["data"]["api-key"]) for _ in range(10)}
     assert len(keys) == 10
@@ -144,7 +144,7 @@ def test_the_digest_follows_the_content_and_nothing_else() -> None:
     assert digest() != digest(replicas=2)
 
 
-def test_pods_that_are_stuck_do_not_hold_up_those_of_a_corrected_endpoint() -> None:
+def test_stuck_pods_do_not_block_pods_of_a_corrected_endpoint() -> None:
     def unavailable(stuck: frozenset[str]) -> object:
         built = build_deployment(parse_endpoint(endpoint_manifest()), SETTINGS, stuck)
         return built["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
@@ -172,7 +172,7 @@ def policy(settings: Settings = SETTINGS, **spec: Any) -> Manifest:
     return dict(built["spec"])
 
 
-def test_servers_are_reached_by_everybody_and_tell_of_themselves_to_few() -> None:
+def test_the_api_port_is_open_and_the_ops_port_is_restricted() -> None:
     peers = ({"podSelector": {"matchLabels": {"app": "operator"}}},)
     spec = policy(replace(SETTINGS, ops_peers=peers), networkPolicy={"ports": [9090]})
     assert spec["podSelector"] == {"matchLabels": {"forebay.dev/endpoint": "one"}}
@@ -182,7 +182,7 @@ def test_servers_are_reached_by_everybody_and_tell_of_themselves_to_few() -> Non
         {"ports": ports},
         {"ports": [{"protocol": "TCP", "port": 8001}], "from": list(peers)},
     ]
-    assert policy()["ingress"][1].keys() == {"ports"}, "where nobody is named, everybody"
+    assert policy()["ingress"][1].keys() == {"ports"}, "without names, every peer is allowed"
 
 
 def reached(spec: Manifest, address: str) -> bool:
@@ -212,7 +212,7 @@ def reached(spec: Manifest, address: str) -> bool:
         ("fd00:ec2::254", False, True, False),
     ],
 )
-def test_servers_reach_everything_but_cloud_metadata_and_what_the_chart_denies(
+def test_servers_reach_all_networks_except_metadata_and_denied_ones(
     address: str, by_default: bool, with_account: bool, in_a_closed_cluster: bool
 ) -> None:
     closed = replace(SETTINGS, cluster_cidrs=("10.0.0.0/8", "fd00:10::/32"), allowed_cidrs=("10.0.9.0/24",))
@@ -221,8 +221,8 @@ def test_servers_reach_everything_but_cloud_metadata_and_what_the_chart_denies(
     assert reached(policy(closed), address) is in_a_closed_cluster
 
 
-def test_pods_of_the_cluster_are_reached_unless_it_is_closed() -> None:
-    """Some networks do not take blocks of addresses for those of pods."""
+def test_pods_of_the_cluster_are_reachable_unless_their_networks_are_set() -> None:
+    """Some network plugins do not apply address blocks to pods."""
     assert {"namespaceSelector": {}} in policy()["egress"][1]["to"]
     assert {"namespaceSelector": {}} not in policy(replace(SETTINGS, cluster_cidrs=("10.0.0.0/8",)))["egress"][1]["to"]
 
@@ -232,7 +232,7 @@ def test_pods_of_the_cluster_are_reached_unless_it_is_closed() -> None:
     [({"networkPolicy": {"create": False}}, SETTINGS), ({}, replace(SETTINGS, network_policies=False))],
     ids=["the endpoint", "the operator"],
 )
-def test_a_policy_can_be_switched_off(spec: Manifest, settings: Settings) -> None:
+def test_a_network_policy_can_be_disabled(spec: Manifest, settings: Settings) -> None:
     parsed = parse_endpoint(endpoint_manifest(**spec))
     assert "NetworkPolicy" not in {each["kind"] for each in build_unwatched(parsed, settings)}
     assert ("NetworkPolicy", "one") in list_obsolete(parsed, settings)

@@ -1,4 +1,4 @@
-"""How a change reaches the pods, how long a start and a drain may take, and what else belongs to an endpoint."""
+"""Rollouts, the time limits of starts and drains, and further children of an endpoint."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_strategies(strategy: str, stuck: frozenset[str], surge: int, unavailabl
     assert found == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
 
 
-def test_a_drain_may_take_as_long_as_asked() -> None:
+def test_a_drain_can_take_its_configured_time() -> None:
     rollout = {"drainTimeout": "1h"}
     assert env(rollout=rollout)["FOREBAY_DRAIN_SECONDS"]["value"] == "3600"
     assert pod_spec(rollout=rollout)["terminationGracePeriodSeconds"] == 5 + 3600 + 15
@@ -40,7 +40,7 @@ def test_a_drain_may_take_as_long_as_asked() -> None:
     ("variables", "server", "kubernetes"),
     [({}, "600", 600), ({"VLLM_STARTUP_TIMEOUT": "60"}, "60", 600), ({"VLLM_STARTUP_TIMEOUT": "7200"}, "7200", 7200)],
 )
-def test_the_server_says_why_it_is_slow_before_kubernetes_ends_it(
+def test_the_server_reports_a_slow_start_before_kubernetes_ends_it(
     variables: dict[str, str], server: str, kubernetes: int
 ) -> None:
     given = [{"name": name, "value": value} for name, value in variables.items()]
@@ -57,7 +57,7 @@ def test_a_suspended_endpoint_keeps_everything_but_its_pods() -> None:
     assert asleep["spec"]["template"] == awake["spec"]["template"]
 
 
-def test_the_users_labels_come_beside_ours_and_make_a_new_revision() -> None:
+def test_the_users_labels_are_added_and_make_a_new_revision() -> None:
     plain = deployment()["spec"]["template"]["metadata"]
     found = deployment(pod={"labels": {"team": "a"}, "annotations": {"scrape": "yes"}})["spec"]["template"]["metadata"]
     assert found["labels"] == {**plain["labels"], "team": "a"}
@@ -65,7 +65,7 @@ def test_the_users_labels_come_beside_ours_and_make_a_new_revision() -> None:
     assert found["annotations"]["forebay.dev/revision"] != plain["annotations"]["forebay.dev/revision"]
 
 
-def test_one_pod_at_a_time_may_be_evicted_and_any_that_does_not_answer() -> None:
+def test_one_pod_at_a_time_may_be_evicted_and_any_unready_pod() -> None:
     budget = build_disruption_budget(parse_endpoint(endpoint_manifest()))
     assert budget["spec"] == {
         "maxUnavailable": 1,
@@ -79,7 +79,7 @@ def claim(**cache: Any) -> Manifest | None:
     return dict(found) if found else None
 
 
-def test_a_claim_is_made_only_where_a_size_is_given() -> None:
+def test_a_claim_is_created_only_if_a_size_is_set() -> None:
     assert claim() is None
     assert claim(claimName="mine") is None
     found = claim(size="10Gi", storageClassName="fast", accessModes=["ReadWriteMany"])
@@ -92,7 +92,7 @@ def test_a_claim_is_made_only_where_a_size_is_given() -> None:
     }
 
 
-def test_a_kept_claim_has_no_owner_and_one_to_delete_has() -> None:
+def test_only_a_claim_with_policy_delete_has_an_owner() -> None:
     kept, owned = claim(size="1Gi"), claim(size="1Gi", deletionPolicy="Delete")
     assert kept is not None
     assert owned is not None
@@ -110,7 +110,7 @@ def route(home: str = "default", **spec: Any) -> Manifest | None:
 
 
 @pytest.mark.parametrize(("home", "path"), [("default", "/v2/team.one"), ("team", "/v2/one")])
-def test_a_route_leads_to_the_service_and_never_ends_a_stream(home: str, path: str) -> None:
+def test_a_route_points_to_the_service_and_has_no_timeout(home: str, path: str) -> None:
     found = route(home, route=ROUTE, service={"port": 8080})
     assert found is not None
     assert found["spec"] == {
@@ -145,7 +145,9 @@ def answer(accepted: str = "True", resolved: str = "True", generation: int = 2) 
         ([answer(resolved="False")], "False", "RouteRefused", "the Gateway public says Why: so"),
     ],
 )
-def test_the_gateways_say_what_became_of_a_route(answers: list[Manifest], status: str, reason: str, words: str) -> None:
+def test_the_status_of_a_route_is_read_from_its_gateways(
+    answers: list[Manifest], status: str, reason: str, words: str
+) -> None:
     live = {"metadata": {"generation": 2}, "spec": {"parentRefs": [{}]}, "status": {"parents": answers}}
     found = assess_route(live, 7)
     assert (found["status"], found["reason"], found["observedGeneration"]) == (status, reason, 7)

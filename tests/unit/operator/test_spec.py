@@ -1,4 +1,4 @@
-"""Reading an endpoint, and refusing one that cannot work even where the schema let it pass."""
+"""Parsing of endpoints, and rejection of invalid ones even if the schema let them pass."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from forebay_operator.spec.endpoint import read_duration
 from tests.unit.operator.builders import endpoint_manifest
 
 
-def test_what_is_left_out_gets_its_default() -> None:
+def test_omitted_fields_get_their_defaults() -> None:
     endpoint = parse_endpoint(endpoint_manifest())
     assert endpoint.gpu == Gpu(1, "nvidia.com/gpu")
     assert endpoint.auth == Auth("APIKey", "")
@@ -76,7 +76,7 @@ def test_adapters_in_env_are_served_names_too(value: str, names: tuple[str, ...]
     assert parse_endpoint(endpoint_manifest(env=env)).served_names == ("org/model", *names)
 
 
-def test_a_served_name_from_a_secret_is_not_known_here() -> None:
+def test_a_served_name_from_a_secret_is_unknown_to_the_operator() -> None:
     override = {"name": "SERVED_MODEL_NAME", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
     adapters = {"name": "LORA_MODULES", "value": "a=org/a"}
     assert parse_endpoint(endpoint_manifest(env=[override, adapters])).served_names == ()
@@ -138,13 +138,13 @@ def test_a_served_name_from_a_secret_is_not_known_here() -> None:
         ({"pod": {"volumeMounts": [{"name": "a", "mountPath": "/a"}]}}, "a is not among spec.pod.volumes"),
     ],
 )
-def test_what_cannot_work_is_refused(spec: dict[str, Any], problem: str) -> None:
+def test_invalid_specs_are_rejected(spec: dict[str, Any], problem: str) -> None:
     with pytest.raises(InvalidSpec) as refused:
         parse_endpoint(endpoint_manifest(**spec))
     assert problem in str(refused.value)
 
 
-def test_a_bad_name_and_all_other_problems_are_named_at_once() -> None:
+def test_an_invalid_name_and_all_other_problems_are_reported_together() -> None:
     manifest = endpoint_manifest(model="")
     manifest["metadata"]["name"] = "1" * 50
     with pytest.raises(InvalidSpec) as refused:
@@ -163,7 +163,7 @@ def test_nothing_is_mounted_over_the_servers_own_volumes(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/data", "/cache/extra", "/tmp/a", "/run/other", "/models"])
-def test_other_places_take_a_mount(path: str) -> None:
+def test_other_paths_accept_a_mount(path: str) -> None:
     mount = {"name": "a", "mountPath": path}
     pod = {"volumes": [{"name": "a", "emptyDir": {}}], "volumeMounts": [mount]}
     assert parse_endpoint(endpoint_manifest(pod=pod)).pod.volume_mounts == (mount,)
@@ -180,7 +180,7 @@ def test_durations(text: str, seconds: int | None) -> None:
         assert read_duration(text) == seconds
 
 
-def test_a_suspended_endpoint_wants_nothing_and_keeps_its_replicas() -> None:
+def test_a_suspended_endpoint_needs_no_pods_and_keeps_its_replicas() -> None:
     endpoint = parse_endpoint(endpoint_manifest(replicas=3, suspend=True))
     assert (endpoint.wanted, endpoint.replicas) == (0, 3)
 

@@ -1,4 +1,4 @@
-"""The operator asks a real ops port how far a start is, and takes no harm from one that is none."""
+"""The operator polls a real ops port for the startup progress, and tolerates servers that are no ops port."""
 
 import asyncio
 import socket
@@ -33,7 +33,7 @@ def ops_port(state: ServerState) -> Iterator[int]:
 
 @contextmanager
 def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[tuple[int, list[str]]]:
-    """An HTTP server that always answers the same. Yields its port, and the paths that it was asked for."""
+    """An HTTP server that always sends the same response. Yields its port, and the requested paths."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -91,13 +91,13 @@ async def test_a_servers_report_is_read_until_it_is_ready() -> None:
             assert changed == [KEY, KEY]
 
 
-async def test_what_is_no_longer_followed_is_forgotten() -> None:
+async def test_reports_of_removed_pods_are_dropped() -> None:
     with ops_port(ServerState(Step.COMPILING)) as port:
         async with asking(port) as (reports, changed):
             reports.follow(KEY, {"run": "127.0.0.1"})
             await until(reports, "Compiling")
             reports.follow(KEY, {}, keep={"run"})
-            assert reports.of(KEY)["run"].step == "Compiling", "the step that a run hung in is of use after its end"
+            assert reports.of(KEY)["run"].step == "Compiling", "the last step of a run is used after its end"
             reports.follow(KEY, {})
             assert reports.of(KEY) == {}
             reports.follow(OTHER, {"run": "127.0.0.1"})
@@ -118,7 +118,7 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize(("body", "status"), NONSENSE)
-async def test_nonsense_is_no_report(body: bytes, status: int) -> None:
+async def test_an_invalid_report_is_ignored(body: bytes, status: int) -> None:
     with answering(body, status) as (port, asked):
         async with asking(port) as (reports, changed):
             reports.follow(KEY, {"run": "127.0.0.1"})
@@ -126,7 +126,7 @@ async def test_nonsense_is_no_report(body: bytes, status: int) -> None:
             assert (reports.of(KEY), changed) == ({}, [])
 
 
-async def test_nobody_sends_the_operator_elsewhere() -> None:
+async def test_redirects_are_not_followed() -> None:
     with ops_port(ServerState(Step.COMPILING)) as port:
         location = f"http://127.0.0.1:{port}/startup"
         with answering(b"", 302, location) as (other, asked):
@@ -136,7 +136,7 @@ async def test_nobody_sends_the_operator_elsewhere() -> None:
                 assert reports.of(KEY) == {}
 
 
-async def test_a_pod_that_does_not_listen_holds_up_no_other() -> None:
+async def test_a_pod_that_does_not_listen_delays_no_other() -> None:
     with socket.socket() as silent, ops_port(ServerState(Step.COMPILING)) as port:
         silent.bind(("127.0.0.2", port))
         silent.listen()
@@ -149,7 +149,7 @@ async def test_a_pod_that_does_not_listen_holds_up_no_other() -> None:
             assert reports.of(("team", "two")) == {}
 
 
-def test_numbers_that_are_none_are_left_out() -> None:
+def test_invalid_numbers_are_omitted() -> None:
     said = {"step": "Downloading", "percent": float("nan"), "bytesPerSecond": -1, "etaSeconds": "soon", "seconds": {}}
     assert parse_report(said) == Report("Downloading")
     assert parse_report({"step": "Ready", "seconds": {"Importing": 1e300, "Compiling": 2, "Other": 1}}) == Report(

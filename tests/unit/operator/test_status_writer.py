@@ -54,7 +54,7 @@ def status_writer(api: Api, later: list[tuple[tuple[str, str], float]]) -> Statu
     return StatusWriter(api, EventRecorder(drop), lambda key, delay: later.append((key, delay)))  # type: ignore[arg-type]
 
 
-async def test_a_cache_that_is_behind_changes_nothing_that_was_written(api: Api, status_writer: StatusWriter) -> None:
+async def test_a_stale_cache_does_not_undo_a_status(api: Api, status_writer: StatusWriter) -> None:
     stale = endpoint(100, status("Scheduling"))
     ready = status("Ready", "True")
     await status_writer.write(stale, status_writer.status_before(stale), ready)
@@ -63,15 +63,15 @@ async def test_a_cache_that_is_behind_changes_nothing_that_was_written(api: Api,
     assert api.writes == [ready]
 
 
-async def test_a_cache_that_has_caught_up_is_believed(api: Api, status_writer: StatusWriter) -> None:
+async def test_an_up_to_date_cache_is_used(api: Api, status_writer: StatusWriter) -> None:
     stale = endpoint(100, status("Scheduling"))
     await status_writer.write(stale, status_writer.status_before(stale), status("Ready", "True"))
     edited = endpoint(105, status("Edited"))
     assert status_writer.status_before(edited) == status("Edited")
-    assert status_writer.status_before(stale) == status("Scheduling"), "what was remembered is no longer of use"
+    assert status_writer.status_before(stale) == status("Scheduling"), "the remembered status is no longer used"
 
 
-async def test_an_endpoint_made_anew_has_no_past(api: Api, status_writer: StatusWriter) -> None:
+async def test_a_recreated_endpoint_has_no_earlier_status(api: Api, status_writer: StatusWriter) -> None:
     first = endpoint(100, status("Scheduling"))
     await status_writer.write(first, status_writer.status_before(first), status("Ready", "True"))
     second = endpoint(50, status("Pending", "Unknown"))
@@ -79,7 +79,7 @@ async def test_an_endpoint_made_anew_has_no_past(api: Api, status_writer: Status
     assert status_writer.status_before(second) == status("Pending", "Unknown")
 
 
-async def test_progress_waits_for_its_moment_and_all_else_does_not(
+async def test_only_progress_is_throttled(
     api: Api, status_writer: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     now = endpoint(100, status("NotAnswering"))
@@ -94,7 +94,7 @@ async def test_progress_waits_for_its_moment_and_all_else_does_not(
     assert [written["conditions"][0]["reason"] for written in api.writes] == ["Scheduling", "OutOfMemory", "Ready"]
 
 
-async def test_the_first_word_of_a_start_waits_until_there_are_pods(
+async def test_the_first_progress_waits_until_there_are_pods(
     api: Api, status_writer: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     new = endpoint(100, status("Pending", "Unknown"))
@@ -105,7 +105,7 @@ async def test_the_first_word_of_a_start_waits_until_there_are_pods(
     assert [written["conditions"][0]["reason"] for written in api.writes] == ["ImageNotFound"]
 
 
-async def test_many_that_start_at_once_write_their_progress_in_measure(
+async def test_the_progress_of_many_starts_is_throttled(
     api: Api, status_writer: StatusWriter, later: list[tuple[tuple[str, str], float]]
 ) -> None:
     for number in range(500):
@@ -117,9 +117,9 @@ async def test_many_that_start_at_once_write_their_progress_in_measure(
     assert max(delay for _, delay in later) < 500 / 20 + 2
 
 
-async def test_an_endpoint_that_went_away_is_no_error(api: Api, status_writer: StatusWriter) -> None:
+async def test_a_status_of_a_deleted_endpoint_is_no_error(api: Api, status_writer: StatusWriter) -> None:
     api.gone = True
     manifest = endpoint(100, {})
     await status_writer.write(manifest, {}, status("Ready", "True"))
     assert status_writer.status_before(manifest) == {}
-    assert status_writer.events.waiting == 0, "no event of an endpoint that is gone"
+    assert status_writer.events.waiting == 0, "no event of a deleted endpoint"

@@ -33,7 +33,7 @@ def server() -> FakeApiServer:
 
 
 class Counting(FakeApiServer):
-    """Counts the requests, each of which takes its time, so that others come between."""
+    """Counts the requests, each of which is delayed, so that others interleave."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -60,7 +60,7 @@ def read(server: FakeApiServer) -> dict[str, str]:
     return {name: base64.b64decode(value).decode() for name, value in server.objects[PLACE]["data"].items()}
 
 
-async def test_a_password_that_is_missing_is_made(server: FakeApiServer) -> None:
+async def test_a_missing_password_is_created(server: FakeApiServer) -> None:
     async with leading(server):
         await until(lambda: PLACE in server.objects)
         first = read(server)
@@ -77,7 +77,7 @@ async def test_a_password_that_is_missing_is_made(server: FakeApiServer) -> None
         }
 
 
-async def test_one_that_exists_is_never_changed() -> None:
+async def test_an_existing_password_is_never_changed() -> None:
     server = Counting()
     made = server.put("secrets", {"metadata": {"name": NAME}, "data": {"url": "eA=="}})
     async with leading(server):
@@ -86,7 +86,7 @@ async def test_one_that_exists_is_never_changed() -> None:
     assert server.writes == 0
 
 
-async def test_of_two_operators_one_makes_it() -> None:
+async def test_only_one_of_two_operators_creates_the_password() -> None:
     server = Counting()
     async with leading(server, operators=2):
         await until(lambda: len(server.methods) > 10)
@@ -96,7 +96,7 @@ async def test_of_two_operators_one_makes_it() -> None:
 
 @pytest.mark.parametrize("takes_effect", [False, True])
 @pytest.mark.parametrize("request_number", [1, 2])
-async def test_a_request_without_an_answer_is_tried_again(request_number: int, takes_effect: bool) -> None:
+async def test_a_request_without_a_response_is_retried(request_number: int, takes_effect: bool) -> None:
     server = Counting()
     server.failing, server.takes_effect = request_number, takes_effect
     async with leading(server):
@@ -105,7 +105,7 @@ async def test_a_request_without_an_answer_is_tried_again(request_number: int, t
 
 
 class LedByAnother(FakeApiServer):
-    """One on which an operator of another release holds the lease."""
+    """A server on which an operator of another release holds the lease."""
 
     async def request(self, method: str, path: str, *arguments: Any, **options: Any) -> Any:
         if "/leases/" in path:
@@ -117,7 +117,7 @@ class LedByAnother(FakeApiServer):
         return await super().request(method, path, *arguments, **options)
 
 
-async def test_an_operator_that_stands_by_makes_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_standby_operator_creates_the_password_too(monkeypatch: pytest.MonkeyPatch) -> None:
     server = LedByAnother({})
 
     async def connect() -> Cluster:

@@ -19,7 +19,7 @@ async def test_a_key_waits_only_once() -> None:
     waiting.cancel()
 
 
-async def test_a_key_that_changes_during_work_comes_again_and_not_before() -> None:
+async def test_a_key_changed_during_work_is_queued_again_afterwards() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     assert await queue.get() == "a"
@@ -31,7 +31,7 @@ async def test_a_key_that_changes_during_work_comes_again_and_not_before() -> No
     assert await second == "a"
 
 
-async def test_a_failed_key_comes_again_later_and_later() -> None:
+async def test_a_failed_key_is_requeued_with_backoff() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     assert await queue.get() == "a"
@@ -43,7 +43,7 @@ async def test_a_failed_key_comes_again_later_and_later() -> None:
     assert delays[-1] == MAX_REQUEUE_DELAY
 
 
-async def test_success_ends_the_patience() -> None:
+async def test_success_resets_the_backoff() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.done("a", failed=True)
     queue.done("a", failed=True)
@@ -51,7 +51,7 @@ async def test_success_ends_the_patience() -> None:
     assert queue.done("a", failed=True) == FIRST_REQUEUE_DELAY
 
 
-async def test_events_during_the_patience_do_not_multiply_the_retries() -> None:
+async def test_events_during_the_backoff_do_not_multiply_the_retries() -> None:
     queue: WorkQueue[str] = WorkQueue()
     for _ in range(5):
         queue.add("a")
@@ -63,7 +63,7 @@ async def test_events_during_the_patience_do_not_multiply_the_retries() -> None:
     assert not queue._retry_timers
 
 
-async def test_a_queue_knows_how_long_it_made_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_queue_measures_the_time_without_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     queue: WorkQueue[str] = WorkQueue()
     now = 100.0
     monkeypatch.setattr("forebay_operator.work_queue.time.monotonic", lambda: now)
@@ -80,7 +80,7 @@ async def test_a_queue_knows_how_long_it_made_no_progress(monkeypatch: pytest.Mo
     assert queue.stalled_for() == 0
 
 
-async def test_what_failed_is_tried_at_once_when_its_cause_is_over() -> None:
+async def test_failed_keys_are_retried_immediately_when_their_cause_is_over() -> None:
     queue: WorkQueue[str] = WorkQueue()
     for _ in range(10):
         queue.add("a")
@@ -89,18 +89,18 @@ async def test_what_failed_is_tried_at_once_when_its_cause_is_over() -> None:
     queue.retry_now()
     assert await queue.get() == "a"
     assert queue.retries == 0
-    assert queue.done("a", failed=True) == FIRST_REQUEUE_DELAY, "and patience begins anew"
+    assert queue.done("a", failed=True) == FIRST_REQUEUE_DELAY, "the backoff starts again"
 
 
 @pytest.mark.parametrize("delays", [(0.01, 60.0), (60.0, 0.01)])
-async def test_of_several_delays_the_first_that_is_over_counts(delays: tuple[float, float]) -> None:
+async def test_the_shortest_of_several_delays_is_used(delays: tuple[float, float]) -> None:
     queue: WorkQueue[str] = WorkQueue()
     for delay in delays:
         queue.add_later("a", delay)
     assert await asyncio.wait_for(queue.get(), 10) == "a"
     queue.done("a")
     queue.add("b")
-    assert await queue.get() == "b", "and it comes once"
+    assert await queue.get() == "b", "the key is queued once"
 
 
 async def test_tenants_take_turns() -> None:

@@ -15,8 +15,8 @@ from tests.waiting import until
 ONE, TWO = ("team", "one"), ("team", "two")
 
 
-class Cluster:
-    """Says what there is, by kind; at first, if it is away, nothing."""
+class ListedCluster:
+    """Lists objects by kind; fails first if it is unreachable."""
 
     def __init__(self, **found: set[EndpointKey]) -> None:
         self.found = found
@@ -40,9 +40,9 @@ def build_store(kind: str, *keys: EndpointKey) -> Store:
     return store
 
 
-async def test_all_that_exists_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_startup_waits_for_all_existing_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "UNCACHED_READ_INTERVAL", 60)
-    cluster, store = Cluster(InferenceEndpoint={ONE, TWO}), build_store("InferenceEndpoint", ONE)
+    cluster, store = ListedCluster(InferenceEndpoint={ONE, TWO}), build_store("InferenceEndpoint", ONE)
     waiting = asyncio.create_task(wait_for_cache(cluster, (), {"InferenceEndpoint": store}))  # type: ignore[arg-type]
     await until(lambda: cluster.asked)
     assert not waiting.done()
@@ -53,19 +53,19 @@ async def test_all_that_exists_is_waited_for(monkeypatch: pytest.MonkeyPatch) ->
     assert cluster.asked == 1
 
 
-async def test_what_goes_away_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_startup_does_not_wait_for_deleted_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "UNCACHED_READ_INTERVAL", 0.05)
-    cluster = Cluster(Pod={ONE})
+    cluster = ListedCluster(Pod={ONE})
     waiting = asyncio.create_task(wait_until_seen(cluster, "Pod", (), set()))  # type: ignore[arg-type]
     await until(lambda: cluster.asked)
     cluster.found["Pod"] = set()
     await asyncio.wait_for(waiting, 20)
 
 
-async def test_what_is_gone_leaves_the_cache_and_its_endpoint_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_deleted_object_leaves_the_cache_and_queues_its_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "PURGE_DELAY", 0.0)
     stores = {kind: build_store(kind, ONE, TWO) for kind in ("InferenceEndpoint", "Service", "Pod")}
-    cluster = Cluster(InferenceEndpoint={ONE, TWO}, Service={ONE, TWO}, Pod={TWO})
+    cluster = ListedCluster(InferenceEndpoint={ONE, TWO}, Service={ONE, TWO}, Pod={TWO})
     queue, relisted = WorkQueue[EndpointKey](), asyncio.Event()
     cluster.away = 1
     sweeping = asyncio.create_task(purge_deleted(cluster, queue, stores, (), relisted))  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ async def test_what_is_gone_leaves_the_cache_and_its_endpoint_is_looked_at(monke
     sweeping.cancel()
 
 
-async def test_rounds_take_one_endpoint_after_the_other() -> None:
+async def test_the_resync_takes_one_endpoint_at_a_time() -> None:
     refreshed: list[EndpointKey] = []
     rounds = asyncio.create_task(resync(Cache({ONE: (), TWO: ()}, {}, {}, {}), refreshed.append, interval=0.1))
     await until(lambda: len(refreshed) == 4)

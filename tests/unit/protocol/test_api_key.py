@@ -1,4 +1,4 @@
-"""Where a request has its key."""
+"""The place of the key in a request."""
 
 import pytest
 

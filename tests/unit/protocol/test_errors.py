@@ -22,5 +22,5 @@ def test_anthropics_clients_get_anthropics_types() -> None:
     assert ApiError(529, "Later.").content(ApiDialect.ANTHROPIC)["error"]["type"] == "api_error"
 
 
-def test_runpods_clients_get_a_sentence() -> None:
+def test_runpods_clients_get_a_plain_message() -> None:
     assert ApiError(404, "There is no such job.").content(ApiDialect.RUNPOD) == {"error": "There is no such job."}

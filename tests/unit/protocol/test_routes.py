@@ -1,4 +1,4 @@
-"""Every spelling of a URL that clients use, and what it stands for. docs/api.md has the same table for people."""
+"""Every spelling of a URL that clients use, and its meaning. docs/api.md has the same table for people."""
 
 import re
 
@@ -61,7 +61,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("path", SPELLINGS)
-def test_every_spelling_of_a_url_is_understood(path: str) -> None:
+def test_every_spelling_of_a_url_is_recognized(path: str) -> None:
     endpoint, canonical = SPELLINGS[path]
     assert locate(path) == Location(endpoint, canonical)
 
@@ -78,7 +78,7 @@ def test_every_spelling_of_a_url_is_understood(path: str) -> None:
         ("/v2/one/y/openai/v1/models", "one", "y/openai/v1/models"),
     ],
 )
-def test_what_is_no_route_of_the_api_is_left_to_the_job_api(path: str, endpoint: str, rest: str) -> None:
+def test_other_paths_belong_to_the_job_api(path: str, endpoint: str, rest: str) -> None:
     assert locate(path) == Location(endpoint, rest=rest)
 
 
@@ -93,12 +93,12 @@ def test_what_is_no_route_of_the_api_is_left_to_the_job_api(path: str, endpoint:
         "/v1/openapi.json/x", "/v1/messages/batches", "/v1/responses/responses", "/v1/responses/models",
     ],
 )  # fmt: skip
-def test_nothing_else_is_there(path: str) -> None:
+def test_unknown_paths_are_not_served(path: str) -> None:
     location = locate(path)
     assert location is None or not location.path
 
 
-def test_the_gateway_has_files_besides() -> None:
+def test_the_gateway_also_serves_files() -> None:
     assert locate("/files/", frozenset({"files"})) == Location("", "/v1/files")
 
 
@@ -115,7 +115,7 @@ def test_the_gateway_has_files_besides() -> None:
         ("/metrics", ". The base URL ends with"),
     ],
 )
-def test_an_unknown_path_is_told_from_a_wrong_base_url(path: str, said: str) -> None:
+def test_an_unknown_path_is_distinguished_from_a_wrong_base_url(path: str, said: str) -> None:
     error = not_found("POST", path, OWN_URLS)
     assert (error.status, error.code) == (404, "unknown_url")
     assert error.message.startswith(f"Invalid URL (POST {path})")
@@ -138,7 +138,7 @@ def test_an_unknown_path_is_told_from_a_wrong_base_url(path: str, said: str) -> 
         ("", ApiDialect.OPENAI),
     ],
 )
-def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> None:
+def test_the_error_format_follows_the_path(path: str, api: ApiDialect) -> None:
     assert dialect_of(path) is api
 
 
@@ -154,7 +154,7 @@ def test_the_shape_of_errors_follows_the_path(path: str, api: ApiDialect) -> Non
         ("/chat/messages", ApiDialect.OPENAI),
     ],
 )
-def test_the_shape_of_errors_follows_a_path_that_is_not_there(base: str, below: str, api: ApiDialect) -> None:
+def test_the_error_format_follows_an_unknown_path(base: str, below: str, api: ApiDialect) -> None:
     assert dialect_of(base + below) is api
 
 
@@ -171,17 +171,17 @@ def test_the_shape_of_errors_follows_a_path_that_is_not_there(base: str, below: 
         ("/v1/completions/tokenize", "/completions"),
     ],
 )
-def test_the_url_of_a_route_is_no_base_url(path: str, route: str) -> None:
+def test_the_url_of_a_route_is_not_a_base_url(path: str, route: str) -> None:
     message = not_found("POST", path, OWN_URLS).message
     assert message == f"Invalid URL (POST {path}). The base URL ends with /v1 or /v2/ID/openai/v1, without {route}."
 
 
-def test_a_long_path_is_not_repeated_whole() -> None:
+def test_a_long_path_is_repeated_only_in_part() -> None:
     for path in (f"/v1/{'x' * 60_000}", f"/{'x' * 60_000}"):
         assert len(not_found("POST", path, OWN_URLS).message) < 600
 
 
-def test_the_table_for_people_says_the_same() -> None:
+def test_the_documented_table_matches_the_routes() -> None:
     rows = re.findall(r"^\| `(/\S+)` \| `(/\S+)` \|", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     assert len(rows) > 12
     for written, canonical in rows:
@@ -190,5 +190,5 @@ def test_the_table_for_people_says_the_same() -> None:
         assert location.path == canonical, written
 
 
-def test_a_path_of_many_parts_takes_time_in_proportion() -> None:
+def test_a_path_of_many_parts_is_processed_in_linear_time() -> None:
     assert locate("/v1" * 300_000 + "/models") == Location("", "/v1/models")

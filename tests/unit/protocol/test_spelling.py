@@ -41,6 +41,6 @@ def test_short_names_are_compared_strictly(name: str, known: list[str], nearest:
     assert find_nearest(name, known) == nearest
 
 
-def test_a_suggestion_is_a_sentence_to_append() -> None:
+def test_a_suggestion_can_be_appended_to_a_message() -> None:
     assert suggest("SEEM", ["SEED"]) == " Did you mean SEED?"
     assert suggest("SEEM", []) == ""

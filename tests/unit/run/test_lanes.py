@@ -21,7 +21,7 @@ def run(folder: Path, *stages: Stage) -> dict[str, tuple[int, list[str]]]:
     return {each.name: (each.passed, [failure.why for failure in each.failures]) for each in running.results}
 
 
-def test_a_stage_waits_for_what_it_needs_in_another_lane(tmp_path: Path) -> None:
+def test_a_stage_waits_for_its_dependencies_in_another_lane(tmp_path: Path) -> None:
     made = tmp_path / "made"
     makes = (sys.executable, "-c", f"import time; time.sleep(0.3); open({str(made)!r}, 'w').close()")
     uses = (sys.executable, "-c", f"open({str(made)!r}).close()")
@@ -29,7 +29,7 @@ def test_a_stage_waits_for_what_it_needs_in_another_lane(tmp_path: Path) -> None
     assert found == {"uses": (1, []), "makes": (1, [])}
 
 
-def test_what_needs_a_stage_that_failed_does_not_run_and_the_rest_does(tmp_path: Path) -> None:
+def test_stages_that_depend_on_a_failed_one_are_skipped_and_others_run(tmp_path: Path) -> None:
     found = run(
         tmp_path,
         Stage("fails", FAILS),
@@ -43,7 +43,7 @@ def test_what_needs_a_stage_that_failed_does_not_run_and_the_rest_does(tmp_path:
     assert "it ended with 3" in found["fails"][1][0]
 
 
-def test_a_stage_comes_after_another_whatever_becomes_of_that_and_where_it_runs_at_all(tmp_path: Path) -> None:
+def test_a_stage_runs_after_another_even_if_that_fails_or_is_not_selected(tmp_path: Path) -> None:
     late = (
         sys.executable,
         "-c",
@@ -57,7 +57,7 @@ def test_a_stage_comes_after_another_whatever_becomes_of_that_and_where_it_runs_
     assert found["late"][0] == 0
 
 
-def test_a_gating_failure_ends_what_runs_beside_it_and_clears_up(
+def test_a_gating_failure_ends_parallel_stages_and_cleans_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     began, runs = time.monotonic(), tmp_path / "runs"
@@ -77,7 +77,7 @@ def test_a_gating_failure_ends_what_runs_beside_it_and_clears_up(
     assert "lint | last words" in capsys.readouterr().out
 
 
-def test_stages_come_with_what_they_need_and_clear_up() -> None:
+def test_selected_stages_include_their_dependencies_and_cleanup() -> None:
     names = [stage.name for stage in choose(("rights",))]
     assert names == ["integration", "rights", "tools"]
     assert "cluster-down" in [stage.name for stage in choose(("e2e",))]
@@ -85,7 +85,7 @@ def test_stages_come_with_what_they_need_and_clear_up() -> None:
         choose(("nothing",))
 
 
-def test_every_need_is_a_stage_and_comes_before_in_its_lane() -> None:
+def test_every_dependency_is_a_stage_and_is_earlier_in_its_lane() -> None:
     seen: dict[str, Stage] = {}
     for stage in STAGES:
         assert stage.name not in seen

@@ -1,4 +1,4 @@
-"""What a run of the tests says at its end."""
+"""The summary of a test run."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ JUNIT = """<?xml version="1.0"?><testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-def test_tests_are_counted_and_failures_told_with_their_first_line(tmp_path: Path) -> None:
+def test_tests_are_counted_and_failures_show_their_first_line(tmp_path: Path) -> None:
     path = tmp_path / "junit.xml"
     path.write_text(JUNIT)
     passed, skipped, failures = read_junit(path)
@@ -24,11 +24,11 @@ def test_tests_are_counted_and_failures_told_with_their_first_line(tmp_path: Pat
     )
 
 
-def test_a_stage_that_left_no_results_has_none(tmp_path: Path) -> None:
+def test_a_stage_without_result_files_has_no_results(tmp_path: Path) -> None:
     assert read_junit(tmp_path / "missing.xml") == (0, 0, ())
 
 
-def test_the_table_has_stages_what_containers_used_and_the_whole() -> None:
+def test_the_table_has_stages_container_usage_and_totals() -> None:
     results = [Result("unit", 65, 90, passed=7), Result("e2e", 120, 10, passed=1, failures=(Failure("a", "b"),))]
     lines = draw_table(results, wall=130, cpu=160, cores=2).splitlines()
     assert [line.split()[0] for line in lines] == ["stage", "unit", "e2e", "containers", "all,"]

@@ -20,7 +20,7 @@ def test_a_file_stays_together_unless_a_group_says_otherwise(one: str, other: st
     assert (find_group(one) == find_group(other)) is together
 
 
-def test_every_file_that_is_named_is_there() -> None:
+def test_every_named_file_exists() -> None:
     for name in (*GROUPS, *INDEPENDENT, *FIRST):
         path, _, test = name.partition("::")
         assert test in (ROOT / path).read_text(), name

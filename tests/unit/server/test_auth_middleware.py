@@ -19,7 +19,7 @@ KEY = "a-valid-key-0123456789"
 
 
 def one_key() -> KeyRing:
-    """A ring with KEY. Its file is deleted afterwards, so the ring must not look for changes during a test."""
+    """A ring with KEY. Its file is deleted afterwards, so the ring must not check for changes during a test."""
     with TemporaryDirectory() as folder:
         Path(folder, "key").write_text(KEY)
         return KeyRing(Path(folder), clock=lambda: 0.0)
@@ -29,7 +29,7 @@ ONE_KEY = one_key()
 
 
 class Recorder:
-    """A lifecycle whose model answers, or does not."""
+    """A lifecycle whose model answers or fails."""
 
     def __init__(self, works: bool = True) -> None:
         self.works = works
@@ -145,7 +145,7 @@ async def test_head_is_answered_by_the_route_for_get(path: str) -> None:
         "/v1/modelsx",
     ],
 )
-async def test_nothing_but_the_openai_api_is_there(path: str) -> None:
+async def test_only_the_openai_api_is_served(path: str) -> None:
     reply = await call(path, method="POST")
     assert reply.status == 404
     message = reply.json["error"]["message"]
@@ -156,7 +156,7 @@ async def test_nothing_but_the_openai_api_is_there(path: str) -> None:
         "param": None,
         "code": "unknown_url",
     }
-    assert (await call(path, authorization=None)).status == 401, "without a key nothing is learnt"
+    assert (await call(path, authorization=None)).status == 401, "without a key the response reveals no information"
     assert (await call(path, authorization=None, keys=None)).status == 404
 
 
@@ -183,7 +183,7 @@ async def test_a_wrong_key_is_an_authentication_error(authorization: str | None)
 
 
 @pytest.mark.parametrize("authorization", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER  {KEY} ", KEY])
-async def test_the_scheme_is_read_as_http_says(authorization: str) -> None:
+async def test_the_authorization_scheme_is_case_insensitive(authorization: str) -> None:
     assert (await call("/v1/models", authorization=authorization)).status == 200
 
 
@@ -197,7 +197,7 @@ async def test_health_and_preflight_need_no_key() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/health", "/v2/x/openai/v1/chat/completions"])
-async def test_a_leaving_server_sends_clients_elsewhere(path: str) -> None:
+async def test_a_draining_server_closes_connections(path: str) -> None:
     reply = await call(path, state=ServerState(draining=True))
     assert reply.status == 503
     assert reply.headers["retry-after"] == "1"
@@ -260,23 +260,23 @@ async def test_the_port_opens_only_after_the_model_has_answered(works: bool, tol
 
 
 @pytest.mark.parametrize("path", ["/v1/tokenize", "/v2/x/openai/v1/tokenize", "/v2/v1/openai/v1/tokenize"])
-async def test_what_vllm_has_outside_v1_is_found_under_it(path: str) -> None:
+async def test_vllms_routes_outside_v1_are_served_under_v1(path: str) -> None:
     assert (await call(path, method="POST")).json["path"] == "/tokenize"
 
 
-async def test_anthropics_clients_send_their_key_another_way() -> None:
+async def test_anthropics_clients_can_send_their_key_as_x_api_key() -> None:
     assert (await call("/v1/messages", authorization=None, headers=[(b"x-api-key", KEY.encode())])).status == 200
     reply = await call("/v1/messages", authorization=None)
     assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (401, "error", "authentication_error")
 
 
 @pytest.mark.parametrize("path", ["/v1/messages/batches", "/v2/ID/openai/v1/messages/foo"])
-async def test_anthropics_clients_are_told_in_their_shape_that_nothing_is_there(path: str) -> None:
+async def test_anthropics_clients_get_404_in_their_error_format(path: str) -> None:
     reply = await call(path, method="POST")
     assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (404, "error", "not_found_error")
 
 
-async def test_tools_that_are_left_out_are_named_in_a_header() -> None:
+async def test_omitted_tools_are_named_in_a_header() -> None:
     tools = [{"type": "web_search_20250305", "name": f"a\r\nx-{number}: b"} for number in range(20)]
     body = json.dumps({"tools": tools}).encode()
     named = (await call("/v1/messages", method="POST", body=[body])).headers["x-forebay-tools-left-out"]
@@ -284,13 +284,13 @@ async def test_tools_that_are_left_out_are_named_in_a_header() -> None:
     assert "x-forebay-tools-left-out" not in (await call("/v1/messages", method="POST", body=[b"{}"])).headers
 
 
-async def test_what_cannot_be_done_is_refused_before_vllm_sees_it() -> None:
+async def test_unsupported_requests_are_rejected_before_vllm() -> None:
     body = json.dumps({"guided_regex": "a", "guided_choice": ["b"]}).encode()
     reply = await call("/v2/x/openai/chat/completions", method="POST", body=[body])
     assert (reply.status, reply.json["error"]["code"]) == (400, "unsupported_parameter")
 
 
-async def test_a_part_of_openais_api_that_is_not_there_is_named() -> None:
+async def test_an_unsupported_part_of_openais_api_is_named() -> None:
     reply = await call("/v2/x/openai/v1/fine_tuning/jobs", method="POST")
     assert reply.status == 404
     assert reply.json["error"]["message"] == "Fine-tuning is not available for this model."
@@ -315,13 +315,13 @@ async def test_every_answer_has_a_request_id(given: str) -> None:
         ([b""], [(b"content-length", b"9" * 5000)], 413),
     ],
 )
-async def test_a_large_body_is_refused(body: list[bytes], headers: list[tuple[bytes, bytes]], status: int) -> None:
+async def test_a_large_body_is_rejected(body: list[bytes], headers: list[tuple[bytes, bytes]], status: int) -> None:
     limits = BodyLimits(body_bytes=10)
     reply = await call("/v1/embeddings", method="POST", body=body, headers=headers, limits=limits)
     assert reply.status == status
 
 
-async def test_a_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_body_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forebay_server.serving.limits.LINGER_SECONDS", 0.01)
     sent: list[Message] = []
 
@@ -338,7 +338,7 @@ async def test_a_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent[-1] == {"type": "http.response.body", "body": b""}, "the connection ends after the answer"
 
 
-async def test_a_full_server_says_when_to_come_back() -> None:
+async def test_a_full_server_sends_retry_after() -> None:
     state = ServerState()
     with state.in_flight.one():
         reply = await call("/v1/models", state=state, limits=BodyLimits(in_flight=1))

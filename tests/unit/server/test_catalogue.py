@@ -7,7 +7,7 @@ from forebay_server.config.variable_names import ALIASES
 from forebay_server.config.vllm_flags import flags_of
 
 
-def test_each_name_is_listed_once_with_what_it_does() -> None:
+def test_each_variable_is_listed_once_with_its_meaning() -> None:
     parser = argparse.ArgumentParser()
     for target in [*ALIASES.values(), "PORT", "MAX_MODEL_LEN", "TASK", "HF_TOKEN"]:
         parser.add_argument("--" + target.lower().replace("_", "-"))

@@ -1,4 +1,4 @@
-"""CORS headers on what does not come from vLLM's app. tests/vllm/test_browsers.py has them with vLLM's own."""
+"""CORS headers on responses that do not come from vLLM's app. tests/vllm/test_browsers.py has them with vLLM's own."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from forebay_server.serving.cors import answer_with_cors
 
 
 class CORSMiddleware:
-    """Stands for Starlette's, which is found by its name."""
+    """A fake of Starlette's middleware, which is found by its name."""
 
     def __init__(self, app: App, allow_origins: str) -> None:
         self.app = app
@@ -31,7 +31,7 @@ class Another:
 
 @dataclass
 class Middleware:
-    """As Starlette keeps one."""
+    """A middleware entry as in Starlette."""
 
     cls: type
     args: tuple[Any, ...] = ()
@@ -55,7 +55,7 @@ def recorder() -> tuple[list[Message], Callable[[Message], Awaitable[None]]]:
     return sent, send
 
 
-async def test_an_answer_from_outside_has_the_headers_that_the_app_would_add() -> None:
+async def test_a_response_of_outer_middleware_has_the_cors_headers_of_the_app() -> None:
     sent, send = recorder()
     middlewares = [Middleware(Another), Middleware(CORSMiddleware, kwargs={"allow_origins": "x"})]
     await answer_with_cors(refuse, {"app": SimpleNamespace(user_middleware=middlewares)}, receive, send)
@@ -63,7 +63,7 @@ async def test_an_answer_from_outside_has_the_headers_that_the_app_would_add() -
 
 
 @pytest.mark.parametrize("scope", [{}, {"app": SimpleNamespace(user_middleware=[Middleware(Another)])}])
-async def test_without_such_a_middleware_the_answer_is_as_it_is(scope: Scope) -> None:
+async def test_without_cors_middleware_the_response_is_unchanged(scope: Scope) -> None:
     sent, send = recorder()
     await answer_with_cors(refuse, scope, receive, send)
     assert sent == [{"type": "http.response.start", "status": 401, "headers": []}]

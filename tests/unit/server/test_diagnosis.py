@@ -198,7 +198,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("text", "reason", "says", "advises"), TEXTS)
-def test_a_real_text_is_told_as_reason_message_and_remedy(text: str, reason: str, says: str, advises: str) -> None:
+def test_a_real_log_becomes_reason_message_and_remedy(text: str, reason: str, says: str, advises: str) -> None:
     failure = explain(RuntimeError("engine failed"), "org/model", [evidence(text)])
     assert failure.reason == reason
     assert says in failure.message
@@ -224,19 +224,19 @@ def evidence(text: str) -> Evidence:
         ("HfHubHTTPError", "HubFailed"),
     ],
 )
-def test_what_the_hub_refuses_is_told_by_the_exception(name: str, reason: str) -> None:
+def test_refusals_of_the_hub_are_recognized_by_their_exception(name: str, reason: str) -> None:
     assert explain(
         RuntimeError("x"), "m", [Evidence(frozenset({name, "HfHubHTTPError"}), "401 Client Error")]
     ).reason == (reason)
 
 
-def test_every_rule_over_a_text_has_a_text() -> None:
+def test_every_text_rule_has_a_captured_text() -> None:
     evidences = [evidence(text) for text, *_ in TEXTS]
     by_text = [rule for rule in RULES if rule.pattern and rule.reason != "HubFailed"]
     assert [rule for rule in by_text if not any(rule.match(known, "m") for known in evidences)] == []
 
 
-def test_the_engines_first_word_comes_before_the_rest() -> None:
+def test_the_first_error_of_the_engine_takes_precedence() -> None:
     worker = Evidence(frozenset({"RuntimeError"}), DRIVER)
     core = Evidence(frozenset({"Exception"}), "WorkerProc initialization failed due to an exception in a background")
     error = RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}")
@@ -247,7 +247,7 @@ def test_the_engines_first_word_comes_before_the_rest() -> None:
     assert "layers.0.self_attn.wat" in failure.message
 
 
-def test_the_library_that_a_models_class_lacks_is_named_by_what_vllm_logged() -> None:
+def test_a_library_missing_for_a_model_class_is_named_from_vllms_log() -> None:
     logged = Evidence(frozenset({"RuntimeError"}), "Error raised in subprocess:\n… No module named 'torchvision.io'")
     failure = explain(ValueError(INSPECTED), "org/model", [logged])
     assert (failure.reason, "library torchvision," in failure.message) == ("MissingLibrary", True)
@@ -256,14 +256,14 @@ def test_the_library_that_a_models_class_lacks_is_named_by_what_vllm_logged() ->
     )
 
 
-def test_an_engine_that_went_without_a_word_was_killed() -> None:
-    """vLLM names the exit status only where it can be had at once: {} otherwise, seen on a busy machine."""
+def test_an_engine_that_ended_without_an_error_was_killed() -> None:
+    """vLLM names the exit status only if it is immediately available: {} otherwise, as on a busy machine."""
     error = RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}")
     assert explain(error, "m").reason == "OutOfHostMemory"
     assert explain(error, "m", [Evidence(frozenset({"KeyError"}), "wat")]).reason == "StartFailed"
 
 
-def test_a_server_that_stops_later_says_what_the_engine_met() -> None:
+def test_a_server_that_stops_later_reports_the_engines_error() -> None:
     assert stopped("m", []).reason == "ServerStopped"
     assert "illegal" in stopped("m", [Evidence(frozenset(), "CUDA error: an illegal memory access")]).message
     assert stopped("m", [Evidence(frozenset(), CUDA)]).reason == "OutOfMemoryWeights"

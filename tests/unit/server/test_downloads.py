@@ -1,4 +1,4 @@
-"""What is fetched from a repository. The fetching itself is tested in tests/vllm."""
+"""The files to download from a repository. The download itself is tested in tests/vllm."""
 
 from pathlib import Path
 
@@ -39,11 +39,11 @@ def test_the_weights_that_vllm_will_load_are_chosen(load_format: str, there: lis
         ("org/name", {"VLLM_USE_MODELSCOPE": "True"}, False),
     ],
 )
-def test_only_a_repository_is_fetched(model: str, env: dict[str, str], hub: bool) -> None:
+def test_only_repositories_are_downloaded(model: str, env: dict[str, str], hub: bool) -> None:
     assert comes_from_hub(model, env) is hub
 
 
-def test_bytes_are_counted_in_whole_files_and_in_parts(tmp_path: Path) -> None:
+def test_bytes_of_complete_and_partial_files_are_counted(tmp_path: Path) -> None:
     repository = Repository("org/name", None, tuple(files("a", "b", "c")), tmp_path)
     assert repository.bytes_here(repository.files) == 0
     blobs = tmp_path / "models--org--name" / "blobs"

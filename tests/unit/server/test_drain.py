@@ -1,4 +1,4 @@
-"""What SIGTERM does."""
+"""The effects of SIGTERM."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ async def settle() -> None:
 
 
 async def answer(state: ServerState, finished: asyncio.Event) -> None:
-    """A request that goes on until `finished`."""
+    """A request that runs until `finished`."""
     with state.in_flight.one():
         await finished.wait()
 
@@ -54,7 +54,7 @@ async def test_an_idle_server_stops_at_once() -> None:
     assert stops.count == 1
 
 
-async def test_the_time_limit_ends_what_still_runs() -> None:
+async def test_the_time_limit_ends_requests_that_still_run() -> None:
     state, stops = ServerState(), Stops()
     requests = [asyncio.create_task(answer(state, asyncio.Event())) for _ in range(3)]
     await settle()
@@ -64,7 +64,7 @@ async def test_the_time_limit_ends_what_still_runs() -> None:
     assert stops.count == 1
 
 
-async def test_a_second_sigterm_ends_what_still_runs() -> None:
+async def test_a_second_sigterm_ends_requests_that_still_run() -> None:
     state, stops = ServerState(), Stops()
     request = asyncio.create_task(answer(state, asyncio.Event()))
     await settle()
@@ -87,13 +87,13 @@ def sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-async def test_sigterm_begins_the_drain_whatever_handlers_were_set_before(sigterm: None) -> None:
+async def test_sigterm_begins_the_drain_despite_earlier_handlers(sigterm: None) -> None:
     state, stops, finished = ServerState(), Stops(), asyncio.Event()
     stop_at_once_on_sigterm()
     before = signal.signal
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, finished.set)
     Drain(state, 60, stops).install()
-    assert signal.signal is before, "uvloop keeps what it found when it was imported"
+    assert signal.signal is before, "uvloop keeps the handler that was set at its import"
     request = asyncio.create_task(answer(state, finished))
     await settle()
     os.kill(os.getpid(), signal.SIGTERM)
@@ -105,7 +105,7 @@ async def test_sigterm_begins_the_drain_whatever_handlers_were_set_before(sigter
     assert stops.count == 1
 
 
-def test_sigterm_during_the_start_ends_the_process_even_where_exceptions_are_lost() -> None:
+def test_sigterm_during_the_start_ends_the_process_even_if_exceptions_are_lost() -> None:
     script = """
 import os, signal
 from forebay_server.lifecycle.drain import stop_at_once_on_sigterm

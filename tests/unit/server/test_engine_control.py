@@ -29,7 +29,7 @@ ALL = Abilities(sleep_mode=True, adapters=True, profiler=True)
 
 
 class Client:
-    """What is used of vLLM's EngineClient."""
+    """The used part of vLLM's EngineClient."""
 
     def __init__(self, fails: str = "") -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -64,7 +64,7 @@ class Client:
 
 
 class Bench:
-    """An engine with a client that notes what it is asked, and the control before it."""
+    """An engine with a client that records its calls, and the control in front of it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path, client: Client, abilities: Abilities) -> None:
         (folder / "token").write_text(TOKEN)
@@ -104,14 +104,14 @@ def bench(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> Bench:
 
 
 @pytest.mark.parametrize("path", CONTROL_OPERATIONS)
-def test_nothing_is_done_without_the_token(bench: Bench, path: str) -> None:
+def test_every_action_needs_the_token(bench: Bench, path: str) -> None:
     for token in ("", "another-token-0123456789"):
         status, content = bench(path, CONTROL_OPERATIONS[path][0], token)
         assert (status, content["error"]["code"]) == (401, "invalid_control_token")
     assert not bench.client.calls
 
 
-def test_without_a_token_of_its_own_control_is_off() -> None:
+def test_without_its_own_token_control_is_disabled() -> None:
     status, content, _ = Control(None).answer(ControlRequest("POST", "/sleep", f"Bearer {TOKEN}", 0, bytes))
     assert (int(status), content["error"]["code"]) == (403, "control_off")  # type: ignore[index]
 
@@ -127,7 +127,7 @@ def test_without_a_token_of_its_own_control_is_off() -> None:
         ("/stop_profile", [("stop_profile",)]),
     ],
 )
-def test_what_is_asked_reaches_the_engine(bench: Bench, target: str, calls: list[tuple[Any, ...]]) -> None:
+def test_each_action_reaches_the_engine(bench: Bench, target: str, calls: list[tuple[Any, ...]]) -> None:
     assert bench(target)[0] == 200
     assert bench.client.calls == calls
 
@@ -146,7 +146,7 @@ def test_what_is_asked_reaches_the_engine(bench: Bench, target: str, calls: list
         ("/sleep", b"[]", "must be a JSON object"),
     ],
 )
-def test_what_is_wrong_is_told(bench: Bench, target: str, body: bytes, says: str) -> None:
+def test_invalid_calls_are_reported(bench: Bench, target: str, body: bytes, says: str) -> None:
     status, content = bench(target, body=body)
     assert status == 400
     assert says in content["error"]["message"]
@@ -157,24 +157,24 @@ def test_a_large_body_is_not_read(bench: Bench) -> None:
     assert bench("/sleep", body=bytes(BODY_BYTES + 1))[0] == 413
 
 
-def test_a_wrong_method_is_told(bench: Bench) -> None:
+def test_a_wrong_method_gets_405(bench: Bench) -> None:
     assert bench("/sleep", "GET")[0] == 405
     assert bench("/is_sleeping", "POST")[0] == 405
 
 
-def test_a_sleeping_engine_takes_no_requests_and_is_not_ill(bench: Bench) -> None:
+def test_a_sleeping_engine_rejects_requests_and_is_healthy(bench: Bench) -> None:
     bench("/sleep")
     assert bench("/is_sleeping", "GET") == (200, {"is_sleeping": True})
     assert bench.state.not_ready_because() == "sleeping"
     assert bench.state.unhealthy_reason() == ""
     bench("/wake_up?tags=weights")
-    assert bench.state.not_ready_because() == "sleeping", "the KV cache is still away"
+    assert bench.state.not_ready_because() == "sleeping", "the KV cache is still unloaded"
     bench("/wake_up?tags=kv_cache")
     assert bench.state.not_ready_because() == ""
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_an_engine_that_is_to_sleep_answers_until_then_and_stays_awake_for_a_request(bench: Bench, asked: bool) -> None:
+def test_an_engine_is_not_ready_before_it_sleeps_and_a_request_cancels_the_sleep(bench: Bench, asked: bool) -> None:
     with ThreadPoolExecutor() as pool:
         sleeping = pool.submit(bench, "/sleep?after=1")
         wait_for(lambda: bench.state.not_ready_because() == "about to sleep", "it is not ready")
@@ -185,7 +185,7 @@ def test_an_engine_that_is_to_sleep_answers_until_then_and_stays_awake_for_a_req
     assert bench.client.calls == ([] if asked else [("sleep", 1, "wait")])
 
 
-def test_weights_that_were_dropped_are_loaded_again(bench: Bench) -> None:
+def test_dropped_weights_are_loaded_again(bench: Bench) -> None:
     bench("/sleep?level=2")
     bench("/wake_up")
     assert bench.client.calls[1:] == [
@@ -198,7 +198,7 @@ def test_weights_that_were_dropped_are_loaded_again(bench: Bench) -> None:
     assert bench.client.calls[-2:] == [("wake_up", None), ("asked",)]
 
 
-def test_an_engine_that_does_not_answer_after_sleep_stays_away(bench: Bench) -> None:
+def test_an_engine_that_does_not_answer_after_sleep_stays_not_ready(bench: Bench) -> None:
     bench.answers = False
     bench("/sleep")
     status, content = bench("/wake_up")
@@ -209,7 +209,7 @@ def test_an_engine_that_does_not_answer_after_sleep_stays_away(bench: Bench) -> 
     assert bench.state.not_ready_because() == ""
 
 
-def test_an_engine_that_could_not_sleep_serves_on(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+def test_an_engine_that_failed_to_sleep_continues_serving(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     bench = Bench(loop, tmp_path, Client(fails="sleep"), ALL)
     assert bench("/sleep")[0] == 500
     assert bench.state.not_ready_because() == ""
@@ -225,7 +225,7 @@ def test_an_engine_that_could_not_sleep_serves_on(loop: asyncio.AbstractEventLoo
         ("/start_profile", "PROFILER_CONFIG"),
     ],
 )
-def test_what_the_engine_was_not_started_for_is_refused(
+def test_actions_that_the_engine_was_not_started_for_are_rejected(
     loop: asyncio.AbstractEventLoop, tmp_path: Path, target: str, setting: str
 ) -> None:
     bench = Bench(loop, tmp_path, Client(), Abilities())
@@ -239,7 +239,7 @@ def test_what_the_engine_was_not_started_for_is_refused(
 @pytest.mark.parametrize(
     ("said", "status"), [((200, "Success"), 200), ((404, "cannot be found"), 404), ((500, "rank 64"), 400)]
 )
-def test_an_adapter_is_loaded_in_vllms_words(
+def test_loading_an_adapter_returns_vllms_message(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, said: tuple[int, str], status: int
 ) -> None:
     seen = []
@@ -255,7 +255,7 @@ def test_an_adapter_is_loaded_in_vllms_words(
     assert said[1] in json.dumps(answer[1])
 
 
-def test_a_leaving_server_is_left_alone(bench: Bench) -> None:
+def test_a_draining_server_ignores_sleep(bench: Bench) -> None:
     bench.state.draining = True
     assert bench("/sleep")[0] == 503
     assert not bench.client.calls
@@ -271,7 +271,7 @@ def listening(control: Control) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("length", "status"), [("9" * 5000, b"413"), ("999999999999", b"413"), ("\u0663", b"200")])
-def test_a_length_that_is_none_of_ours_is_refused(bench: Bench, length: str, status: bytes) -> None:
+def test_an_invalid_content_length_is_rejected(bench: Bench, length: str, status: bytes) -> None:
     with (
         listening(bench.control) as base,
         socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2]))) as asking,
@@ -293,7 +293,7 @@ def test_a_length_that_is_none_of_ours_is_refused(bench: Bench, length: str, sta
         ("/./sleep", "", 404),
     ],
 )
-def test_the_port_asks_for_the_token(bench: Bench, path: str, token: str, status: int) -> None:
+def test_the_ops_port_requires_the_token(bench: Bench, path: str, token: str, status: int) -> None:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with listening(bench.control) as base:
         request = urllib.request.Request(base + path, b"[]" if status == 400 else b"", headers, method="POST")

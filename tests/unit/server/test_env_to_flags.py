@@ -121,7 +121,7 @@ def test_precedence_is_file_then_flag_then_alias_then_extra_arguments() -> None:
         ({"MODEL_NAME": "a/b", "VLLM_EXTRA_ARGS": "--model c/d"}, "c/d"),
     ],
 )
-def test_the_model_comes_first_whatever_names_it(env: dict[str, str], model: str) -> None:
+def test_the_model_is_the_first_argument(env: dict[str, str], model: str) -> None:
     result = resolved(**env)
     assert result.model == model
     assert not [argument for argument in result.arguments if argument.startswith("--model")]
@@ -141,7 +141,7 @@ def test_the_model_comes_first_whatever_names_it(env: dict[str, str], model: str
         ({"VLLM_SERVER_DEV_MODE": "1"}, "VLLM_SERVER_DEV_MODE cannot be set"),
     ],
 )
-def test_what_cannot_be_is_an_error(env: dict[str, str], error: str) -> None:
+def test_invalid_variables_are_errors(env: dict[str, str], error: str) -> None:
     (message,) = resolved(MODEL_NAME="m", **env).errors
     assert message.startswith(error)
 
@@ -179,13 +179,13 @@ def test_what_cannot_be_is_an_error(env: dict[str, str], error: str) -> None:
         ({"VLLM_SERVER_DEV_MODE": "0"}, []),
     ],
 )
-def test_what_has_no_effect_is_said(env: dict[str, str], warnings: list[str]) -> None:
+def test_variables_without_effect_are_reported(env: dict[str, str], warnings: list[str]) -> None:
     result = resolved(MODEL_NAME="m", **env)
     assert result.ignored + result.warnings == warnings
     assert result.errors == []
 
 
-def test_the_variables_of_a_pod_raise_no_suspicion() -> None:
+def test_the_variables_of_kubernetes_cause_no_warning() -> None:
     everyday = (
         "HOME HOSTNAME KUBERNETES_PORT KUBERNETES_PORT_443_TCP KUBERNETES_PORT_443_TCP_ADDR KUBERNETES_SERVICE_HOST "
         "LANG LC_ALL LD_LIBRARY_PATH LD_PRELOAD NVIDIA_VISIBLE_DEVICES OLDPWD PATH PWD PYTHONPATH "
@@ -199,7 +199,7 @@ def test_a_secret_is_never_an_argument() -> None:
     assert "hf_secret" not in str(resolved(MODEL_NAME="m", HF_TOKEN="hf_secret").arguments)
 
 
-def test_each_argument_is_known_by_its_variable() -> None:
+def test_each_argument_has_the_variable_that_set_it() -> None:
     (setting,) = resolved(MODEL_NAME="", OPENAI_RESPONSE_ROLE="bot").settings
     assert (setting.variable, setting.value, setting.flag.option, setting.arguments) == (
         "OPENAI_RESPONSE_ROLE",
@@ -209,7 +209,7 @@ def test_each_argument_is_known_by_its_variable() -> None:
     )
 
 
-def test_a_refused_flag_is_found_whatever_set_it() -> None:
+def test_a_rejected_flag_is_found_in_every_source() -> None:
     errors = refused_options({"PORT": 9, "SSL_KEYFILE": None}, {"PORT": 8000, "SSL_KEYFILE": None})
     assert errors == ["--port cannot be set: the Service reaches the server on its port 8000."]
 
@@ -218,5 +218,5 @@ def test_a_refused_flag_is_found_whatever_set_it() -> None:
     ("text", "items"),
     [("a, b  c", ["a", "b", "c"]), ('["a", {"b": 1}]', ["a", '{"b": 1}']), ('{"a": 1}', ['{"a": 1}']), ("", [])],
 )
-def test_lists_come_in_three_forms(text: str, items: list[str]) -> None:
+def test_lists_have_three_forms(text: str, items: list[str]) -> None:
     assert list_items(text) == items

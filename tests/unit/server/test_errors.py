@@ -63,12 +63,12 @@ def test_vllms_errors_get_openais_type_and_code(
         ("It is wrong.", "It is wrong."),
     ],
 )
-def test_variables_are_named_in_place_of_flags(message: str, named: str) -> None:
+def test_messages_name_variables_instead_of_flags(message: str, named: str) -> None:
     assert name_variables(message) == named
 
 
 @pytest.mark.parametrize("body", [{"detail": "Not here"}, {"error": "Not here"}])
-def test_other_bodies_are_understood(body: dict[str, object]) -> None:
+def test_other_error_bodies_are_parsed(body: dict[str, object]) -> None:
     assert of_vllm(404, body).message == "Not here"
 
 
@@ -87,18 +87,18 @@ def test_a_wrong_method_is_an_error_of_the_request() -> None:
         ("see https://docs.vllm.ai/en/latest or /v1/models", "see https://docs.vllm.ai/en/latest or /v1/models"),
     ],
 )
-def test_nothing_of_the_image_reaches_a_client(message: str, cleaned: str) -> None:
+def test_messages_reveal_no_path_of_the_image(message: str, cleaned: str) -> None:
     assert clean(message) == cleaned
 
 
 @pytest.mark.parametrize("said", [" ", "\n", "x", "1 validation error for m\nx\n" + " " * 60_000 + "b"])
-def test_a_message_of_any_length_takes_no_time(said: str) -> None:
+def test_a_long_message_is_processed_quickly(said: str) -> None:
     began = time.process_time()
     assert len(clean(f"{said * 60_000 if len(said) == 1 else said} does not exist.")) <= MAX_VLLM_MESSAGE_LENGTH
     assert time.process_time() - began < 1
 
 
-def test_tools_that_are_left_out_are_named_where_tools_are_refused() -> None:
+def test_an_error_about_tools_names_the_omitted_tools() -> None:
     refused = ApiError(400, '"auto" tool choice requires TOOL_CALL_PARSER to be set (in spec.env of the endpoint).')
     named = name_omitted_tools(refused, ("web_search",)).message
     assert named == f"{refused.message} Tools that this server cannot run were removed: web_search."

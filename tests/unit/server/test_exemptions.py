@@ -7,7 +7,7 @@ from tests.conformance.suites import CANNOT_APPLY, exemptions
 NODE = "tests/api_resources/test_models.py::TestAsyncModels::test_method_delete[loose]"
 
 
-def test_an_exemption_covers_one_test_in_its_variants() -> None:
+def test_an_exemption_covers_one_test_or_one_of_its_variants() -> None:
     every, one = exemptions(
         "test_models.py::test_method_delete | why\ntest_models.py::test_method_delete[strict] | why"
     )
@@ -16,7 +16,7 @@ def test_an_exemption_covers_one_test_in_its_variants() -> None:
     assert not every.covers(NODE.replace("delete", "list"))
 
 
-def test_a_reason_is_asked_for() -> None:
+def test_an_exemption_needs_a_reason() -> None:
     with pytest.raises(ValueError, match="no reason"):
         exemptions("test_models.py::test_method_delete")
 

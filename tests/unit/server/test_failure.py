@@ -40,14 +40,14 @@ def wrapped(cause: Exception) -> Exception:
         (SystemExit(3), "StartFailed", 1),
     ],
 )
-def test_an_exception_is_told_as_reason_message_and_remedy(error: BaseException, reason: str, exit_status: int) -> None:
+def test_an_exception_becomes_reason_message_and_remedy(error: BaseException, reason: str, exit_status: int) -> None:
     failure = explain(error, "org/model")
     assert (failure.reason, failure.exit_status) == (reason, exit_status)
     assert failure.message
     assert failure.remedy
 
 
-def test_an_exception_that_causes_itself_ends() -> None:
+def test_a_cyclic_chain_of_causes_ends() -> None:
     error = RuntimeError("a")
     other = RuntimeError("b")
     error.__cause__, other.__cause__ = other, error

@@ -45,12 +45,12 @@ def test_the_tokens_of_the_tokenizer_decide_how_the_prompt_is_written(tokens: tu
     assert completion.stop_token_ids == list(range(len(tokens)))
 
 
-def test_a_tokenizer_with_a_part_of_the_tokens_fills_in_nothing() -> None:
+def test_a_tokenizer_with_only_some_of_the_tokens_is_not_used() -> None:
     assert fill_in(*QWEN[:2]) is None
     assert fill_in() is None
 
 
-def test_an_answer_ends_where_the_family_ends_it() -> None:
+def test_a_response_ends_at_the_end_token_of_the_family() -> None:
     completion = request(stop_token_ids=[99])
     apply_suffix(completion, fill_in("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"))
     assert completion.stop_token_ids == [99, 0, 1, 2, 3]
@@ -75,7 +75,7 @@ def test_several_prompts_share_the_suffix() -> None:
         {"prompt": None},
     ],
 )
-def test_what_does_not_go_with_a_suffix_is_refused(fields: dict[str, Any]) -> None:
+def test_fields_that_conflict_with_a_suffix_are_rejected(fields: dict[str, Any]) -> None:
     with pytest.raises(Incompatible) as refused:
         apply_suffix(request(**fields), fill_in(*QWEN))
     assert (refused.value.error.status, refused.value.error.param) == (400, "suffix")
@@ -86,7 +86,7 @@ def test_a_suffix_is_not_copied_into_any_number_of_prompts() -> None:
         apply_suffix(request(prompt=["a"] * 1000, suffix="x" * 100_000), fill_in(*QWEN))
 
 
-def test_a_request_without_a_suffix_and_a_model_without_tokens_are_left_to_vllm() -> None:
+def test_without_a_suffix_or_tokens_the_request_passes_to_vllm() -> None:
     without = request(suffix=None, echo=True)
     apply_suffix(without, fill_in(*QWEN))
     assert without == request(suffix=None, echo=True)
@@ -95,5 +95,5 @@ def test_a_request_without_a_suffix_and_a_model_without_tokens_are_left_to_vllm(
     assert completion == request()
 
 
-def test_no_two_families_have_their_tokens_in_common() -> None:
+def test_no_two_families_share_their_tokens() -> None:
     assert len({(tokens.before, tokens.after) for tokens in TOKENS.values()}) == len(TOKENS)

@@ -64,7 +64,7 @@ def unknown_reader(value: str) -> str:
         ({"action": argparse.BooleanOptionalAction}, "bool", "true, 1, yes or on, or false"),
     ],
 )
-def test_what_a_value_must_be_is_said_in_words(options: dict[str, Any], type_name: str, expected: str) -> None:
+def test_the_expected_value_is_described_in_words(options: dict[str, Any], type_name: str, expected: str) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--flag", **options)
     flag = flags_of(parser)["FLAG"]
@@ -92,14 +92,14 @@ class PairedAction(argparse.BooleanOptionalAction):
         ("--enforce-eager", argparse.BooleanOptionalAction, "--no-enforce-eager"),
     ],
 )
-def test_a_boolean_knows_its_negation(option: str, action: type[argparse.Action], negation: str) -> None:
+def test_a_boolean_flag_has_its_negation(option: str, action: type[argparse.Action], negation: str) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument(option, action=action)
     (flag,) = flags_of(parser).values()
     assert flag.negation == negation
 
 
-def test_a_flag_knows_its_group() -> None:
+def test_a_flag_has_its_group() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument_group("CacheConfig").add_argument("--block-size", type=int)
     assert flags_of(parser)["BLOCK_SIZE"].group == "CacheConfig"

@@ -29,6 +29,6 @@ def test_a_forced_call_follows_the_tools_schema(choice: Any, strict: bool | None
     assert (chat.function.strict, plain.strict) == (bound, bound)
 
 
-def test_a_request_without_tools_is_left_alone() -> None:
+def test_a_request_without_tools_is_unchanged() -> None:
     bind_arguments(Part())
     bind_arguments(Part(tool_choice="required", tools=None))

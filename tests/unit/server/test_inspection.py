@@ -1,4 +1,4 @@
-"""What check and flags print."""
+"""The output of check and flags."""
 
 import json
 
@@ -16,7 +16,7 @@ PLAN = Launch(
 )
 
 
-def test_check_prints_a_command_for_a_shell_after_what_has_no_effect() -> None:
+def test_check_prints_ignored_variables_and_then_a_shell_command() -> None:
     assert checked(PLAN, as_json=False).splitlines() == [
         "ignored: SWAP_SPACE is ignored.",
         "warning: MODLE is not known.",
@@ -26,19 +26,19 @@ def test_check_prints_a_command_for_a_shell_after_what_has_no_effect() -> None:
     ]
 
 
-def test_check_has_json_for_programs() -> None:
+def test_check_can_print_json() -> None:
     content = json.loads(checked(PLAN, as_json=True))
     assert content.keys() == {"model", "arguments", "variables", "ignored", "warnings", "notes"}
     assert content["arguments"] == PLAN.arguments
 
 
-def test_a_refusal_is_a_sentence_or_the_line_of_the_termination_log() -> None:
+def test_an_error_is_a_message_or_the_line_of_the_termination_log() -> None:
     failure = Failure("InvalidConfiguration", "X is wrong.", "Correct X.")
     assert refused(failure, as_json=False) == "error: X is wrong. Correct X."
     assert json.loads(refused(failure, as_json=True))["reason"] == "InvalidConfiguration"
 
 
-def test_the_list_says_what_each_name_takes() -> None:
+def test_the_list_shows_the_values_of_each_variable() -> None:
     flag = {"sets": "--dtype", "expected": "one of auto, half", "default": "auto"}
     lines = listed(
         [

@@ -1,4 +1,4 @@
-"""What is said about a value that the parser refuses."""
+"""Messages about values that the parser rejects."""
 
 import argparse
 import json
@@ -82,7 +82,7 @@ def refuse(value: str, **options: Any) -> str:
         ),
     ],
 )
-def test_a_wrong_value_is_described_in_words(value: str, options: dict[str, Any], message: str) -> None:
+def test_an_invalid_value_is_described_in_words(value: str, options: dict[str, Any], message: str) -> None:
     assert refuse(value, **options) == message
 
 
@@ -93,7 +93,7 @@ def test_a_wrong_value_is_described_in_words(value: str, options: dict[str, Any]
         (("less_than", "block_size", "Input should be less than 9"), "block_size: it must be less than 9."),
     ],
 )
-def test_what_a_configuration_class_says_is_told(fails: tuple[str, ...], message: str) -> None:
+def test_the_message_of_a_configuration_class_is_shown(fails: tuple[str, ...], message: str) -> None:
     assert refuse(json.dumps({"fails": fails}), type=read_dataclass).endswith(f": {message}")
 
 
@@ -108,11 +108,11 @@ def test_an_unknown_option_has_its_nearest_named() -> None:
     assert message == "vLLM has no --max_modle-len=3. Did you mean --max-model-len?"
 
 
-def test_json_that_parses_is_no_error() -> None:
+def test_valid_json_is_accepted() -> None:
     assert no_json("X", "{}") == ""
 
 
-def test_pydantics_words_are_put_in_ours() -> None:
+def test_pydantics_messages_are_rewritten() -> None:
     assert describe_problem("Value error, it is odd") == "it is odd"
 
 
@@ -120,5 +120,5 @@ def test_pydantics_words_are_put_in_ours() -> None:
     ("text", "found"),
     [('{"a": 1}', True), (" {bad", True), ("{{ x }}", False), ("{% if x %}", False), ("{# x #}", False), ("a", False)],
 )
-def test_a_template_is_not_taken_for_json(text: str, found: bool) -> None:
+def test_a_template_is_not_parsed_as_json(text: str, found: bool) -> None:
     assert looks_like_json(text) == found

@@ -75,7 +75,7 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True, "continuous_
         ({"route": "/v1/models", "whole_answer": True}, ("GET", "/v1/models", None, Form.WHOLE_ANSWER)),
     ],
 )
-def test_every_form_of_input_stands_for_one_request(
+def test_every_form_of_input_becomes_one_request(
     content: dict[str, Any], call: tuple[str, str, dict[str, Any] | None, Form]
 ) -> None:
     assert call_of(content) == Call(*call)
@@ -133,7 +133,9 @@ def test_every_form_of_input_stands_for_one_request(
         ),
     ],
 )
-def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], path: str, body: Any) -> None:
+def test_prompt_and_messages_become_the_requests_of_the_current_worker(
+    content: dict[str, Any], path: str, body: Any
+) -> None:
     """With RAW_VLLM_OUTPUT: no max_tokens of the worker's own, and sampling_params are the fields of the request."""
     assert call_of(content, raw=True) == Call("POST", path, body, Form.ROUTE)
 
@@ -165,7 +167,7 @@ def test_prompt_and_messages_ask_as_todays_worker_does(content: dict[str, Any], 
         ({"messages": MESSAGES, "sampling_params": {"suffix": "x"}}, "sampling_params.suffix needs a prompt without"),
     ],
 )
-def test_what_has_no_effect_is_told_for_todays_worker_too(content: dict[str, Any], message: str) -> None:
+def test_fields_without_effect_are_reported_for_the_current_worker(content: dict[str, Any], message: str) -> None:
     with pytest.raises(JobError) as error:
         call_of(content, raw=True)
     assert message in str(error.value)
@@ -185,12 +187,12 @@ def test_batch_sizes_of_the_input_are_kept() -> None:
         *("step", "topic", "document", "template", "system", "language", "task", "x" * 100_000),
     ],
 )
-def test_what_belongs_to_the_client_alone_is_left_alone(own: str, raw: bool) -> None:
+def test_fields_of_the_client_alone_are_unchanged(own: str, raw: bool) -> None:
     for content in ({"prompt": "Hi"}, {"openai_input": {"prompt": "Hi"}}, {"route": "/tokenize", "body": {}}):
         assert call_of({**content, own: 3, "max_tokens": None}, raw=raw) == call_of(content, raw=raw)
 
 
-def test_many_names_of_a_client_take_no_time() -> None:
+def test_many_unknown_fields_are_processed_quickly() -> None:
     content = {"prompt": "Hi", **{f"max_tokns_{number}": 1 for number in range(200_000)}}
     began = time.perf_counter()
     call_of(content)
@@ -258,7 +260,7 @@ def test_many_names_of_a_client_take_no_time() -> None:
         ({"route": "/v1/models", "method": 3}, "input.method must be a word"),
     ],
 )
-def test_an_input_that_cannot_be_fails_with_the_reason(content: object, message: str | None) -> None:
+def test_an_invalid_input_fails_with_the_reason(content: object, message: str | None) -> None:
     if message is None:
         assert call_of(content).form is Form.TOKENS
         return
@@ -271,7 +273,7 @@ def test_an_input_that_cannot_be_fails_with_the_reason(content: object, message:
     ("numbers", "sizes"),
     [((50, 1, 3), [1, 3, 9, 27, 50, 50]), ((4, 1, 1), [4, 4]), ((2, 5, 3), [2, 2]), ((10, 2, 1.5), [2, 3, 5, 7, 10])],
 )
-def test_items_grow_up_to_the_most(numbers: tuple[float, float, float], sizes: list[int]) -> None:
+def test_items_grow_up_to_the_maximum(numbers: tuple[float, float, float], sizes: list[int]) -> None:
     batches = OutputBatches(*numbers)
     for size in sizes:
         assert [batches.full(count) for count in range(1, size + 1)] == [False] * (size - 1) + [True]
@@ -341,7 +343,7 @@ async def test_choices_are_counted_and_listed_side_by_side() -> None:
     ]
 
 
-async def test_a_chats_role_and_end_are_no_tokens() -> None:
+async def test_the_role_and_end_of_a_chat_are_not_tokens() -> None:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {"content": "A"}, {}]
     stream: list[Any] = [{"choices": [{"index": 0, "delta": delta}], "usage": None} for delta in deltas]
     stream += [{"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}, "[DONE]"]
@@ -366,16 +368,16 @@ async def test_a_streamed_openai_job_is_text_or_chunks(raw: bool, output: list[o
     assert await items(Form.OPENAI, stream, settings=JobSettings(raw_openai_output=raw)) == output
 
 
-async def test_a_done_alone_makes_no_item_of_chunks() -> None:
+async def test_done_alone_makes_no_item() -> None:
     assert await items(Form.OPENAI, ["[DONE]"], settings=JobSettings(raw_openai_output=False)) == []
 
 
-async def test_a_route_is_answered_with_what_vllm_says() -> None:
+async def test_a_route_returns_the_response_of_vllm() -> None:
     assert await items(Form.ROUTE, {"tokens": [1]}) == [{"tokens": [1]}]
     assert await items(Form.ROUTE, [{"n": 1}, "[DONE]"]) == ['data: {"n": 1}\n\n', "data: [DONE]\n\n"]
 
 
-async def test_batch_sizes_put_events_of_todays_worker_together() -> None:
+async def test_batch_sizes_group_events_of_the_current_worker() -> None:
     async def output(batching: dict[str, float]) -> list[object]:
         reply = AppReply(200, "text/event-stream", pieces(b"data: 1\n\ndata: 2\n\ndata: [DO", b"NE]\n\n"))
         return [each async for each in emit(Call("POST", "/", {}, Form.ROUTE, batching), reply, JobSettings())]
@@ -384,7 +386,7 @@ async def test_batch_sizes_put_events_of_todays_worker_together() -> None:
     assert await output({"max_batch_size": 2}) == ["data: 1\n\n", "data: 2\n\ndata: [DONE]\n\n"]
 
 
-async def test_a_whole_answer_has_its_status_good_or_bad() -> None:
+async def test_a_complete_response_has_its_status() -> None:
     error = {"error": {"message": "max_tokens is too large"}}
     assert await items(Form.WHOLE_ANSWER, error, status=400) == [{"status_code": 400, "body": error}]
     assert await items(Form.WHOLE_ANSWER, {"id": "x"}) == [{"status_code": 200, "body": {"id": "x"}}]

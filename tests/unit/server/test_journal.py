@@ -40,7 +40,7 @@ def log(path: Path) -> logging.Logger:
         ("Warming up model for the compilation...", Step.COMPILING),
     ],
 )
-def test_a_step_is_told_by_what_vllm_logs(path: Path, log: logging.Logger, message: str, step: Step) -> None:
+def test_startup_steps_are_read_from_vllms_log(path: Path, log: logging.Logger, message: str, step: Step) -> None:
     before = time.monotonic()
     log.info(message)
     log.info("Loading weights took 2.10 seconds")
@@ -49,7 +49,7 @@ def test_a_step_is_told_by_what_vllm_logs(path: Path, log: logging.Logger, messa
     assert before <= at <= time.monotonic()
 
 
-def test_news_are_told_once_and_only_whole_lines(path: Path, log: logging.Logger) -> None:
+def test_each_new_line_is_returned_once_and_complete(path: Path, log: logging.Logger) -> None:
     read = Journal(path)
     log.info("Starting to load model x...")
     assert len(read.new_steps()) == 1
@@ -61,7 +61,7 @@ def test_news_are_told_once_and_only_whole_lines(path: Path, log: logging.Logger
     assert read.new_steps() == [(Step.COMPILING, 1.0)]
 
 
-def test_errors_come_with_their_causes_and_not_without_end(path: Path, log: logging.Logger) -> None:
+def test_errors_include_their_causes_up_to_a_limit(path: Path, log: logging.Logger) -> None:
     for number in range(100):
         try:
             raise OSError("outer") from ValueError(f"cause {number}")
@@ -79,7 +79,7 @@ def test_errors_come_with_their_causes_and_not_without_end(path: Path, log: logg
     assert read.errors[-1].text == "all gone"
 
 
-def test_of_a_long_error_the_end_is_kept(path: Path, log: logging.Logger) -> None:
+def test_a_long_error_is_cut_to_its_end(path: Path, log: logging.Logger) -> None:
     try:
         raise RuntimeError("Error raised in subprocess:" + 9000 * "x" + "No module named 'torchvision'")
     except RuntimeError:
@@ -93,14 +93,14 @@ def test_of_a_long_error_the_end_is_kept(path: Path, log: logging.Logger) -> Non
 
 @pytest.fixture
 def registry() -> Iterator[logging.Logger]:
-    """vLLM's logger for what it finds of models; it and the one above as they were, afterwards."""
+    """vLLM's logger for model registration; restores it and the one above it afterwards."""
     logger, above = logging.getLogger(journal.REGISTRY), logging.getLogger("vllm")
     before = list(logger.filters), above.level, above.propagate
     yield logger
     logger.filters[:], above.level, above.propagate = before
 
 
-def test_of_the_main_process_only_what_it_does_not_raise_is_heard_even_when_its_log_is_set_up_again(
+def test_only_errors_that_the_main_process_does_not_raise_are_read_from_its_log(
     monkeypatch: pytest.MonkeyPatch, registry: logging.Logger
 ) -> None:
     script = "import logging; from forebay_server.lifecycle.journal import listen; listen()\n"

@@ -38,19 +38,19 @@ def test_every_file_is_one_valid_key(tmp_path: Path) -> None:
     ("keys", "message"),
     [({}, "There is no key in"), ({"a": "short"}, "has fewer than 16"), ({"a": FIRST, "b": "  "}, "has fewer than 16")],
 )
-def test_a_start_without_a_good_key_is_refused(tmp_path: Path, keys: dict[str, str], message: str) -> None:
+def test_a_start_without_a_valid_key_is_rejected(tmp_path: Path, keys: dict[str, str], message: str) -> None:
     with pytest.raises(StartError, match=message) as error:
         ring(tmp_path, keys)
     assert error.value.failure.reason == "InvalidKeys"
     assert "short" not in error.value.failure.line()
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="cannot be read"):
         KeyRing(tmp_path / "none")
 
 
-def test_a_changed_secret_is_taken_over_without_restart(tmp_path: Path) -> None:
+def test_a_changed_secret_takes_effect_without_a_restart(tmp_path: Path) -> None:
     """As the kubelet does it: the folder behind the link ..data is swapped."""
     for version, key in (("..1", FIRST), ("..2", SECOND)):
         (tmp_path / version).mkdir()
@@ -62,13 +62,13 @@ def test_a_changed_secret_is_taken_over_without_restart(tmp_path: Path) -> None:
     assert keys.accepts(FIRST)
     (tmp_path / "..new").symlink_to("..2")
     os.rename(tmp_path / "..new", tmp_path / "..data")
-    assert keys.accepts(FIRST), "looked at again only after a while"
+    assert keys.accepts(FIRST), "the folder is read again only after some time"
     clock.now += RECHECK_SECONDS
     assert keys.accepts(SECOND)
     assert not keys.accepts(FIRST)
 
 
-def test_a_short_key_that_comes_later_opens_nothing(tmp_path: Path) -> None:
+def test_a_short_key_that_is_added_later_is_not_valid(tmp_path: Path) -> None:
     clock = Clock()
     keys = ring(tmp_path, {"a": FIRST}, clock)
     (tmp_path / "b").write_text("short")

@@ -1,4 +1,4 @@
-"""What is added to the user's settings. The whole plan needs vLLM and is tested in its image."""
+"""Additions to the user's settings. The complete plan needs vLLM and is tested in its image."""
 
 import json
 from argparse import Namespace
@@ -37,7 +37,7 @@ UNI = "--distributed-executor-backend=uni"
         (given(), {"TORCHDYNAMO_DISABLE": "0"}, [KV, UNI], {"VLLM_ENABLE_V1_MULTIPROCESSING"}),
     ],
 )
-def test_cpu_defaults_leave_alone_what_is_set(
+def test_cpu_defaults_do_not_change_existing_settings(
     parsed: Namespace, env: dict[str, str], arguments: list[str], variables: set[str]
 ) -> None:
     added, set_for_vllm = cpu_defaults(parsed, env)
@@ -49,7 +49,7 @@ def test_cpu_defaults_leave_alone_what_is_set(
     ("wanted", "loaded"),
     [(None, "a,forebay,z"), ("z", "z,forebay"), ("", "forebay"), ("forebay,z", "forebay,z")],
 )
-def test_plugins_are_added_to_and_never_replaced(wanted: str | None, loaded: str) -> None:
+def test_plugins_are_added_and_never_replaced(wanted: str | None, loaded: str) -> None:
     assert plugins(wanted, ["a", "forebay", "z"]) == loaded
 
 
@@ -62,9 +62,7 @@ def test_plugins_are_added_to_and_never_replaced(wanted: str | None, loaded: str
         (given(), {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}, False),
     ],
 )
-def test_one_process_on_a_cpu_is_forked_unless_the_user_says_otherwise(
-    parsed: Namespace, env: dict[str, str], forked: bool
-) -> None:
+def test_one_process_on_a_cpu_is_forked_by_default(parsed: Namespace, env: dict[str, str], forked: bool) -> None:
     assert may_fork(parsed, env) == forked
 
 
@@ -76,7 +74,7 @@ def test_one_process_on_a_cpu_is_forked_unless_the_user_says_otherwise(
         ({"FOREBAY_AUTH": "None"}, []),
     ],
 )
-def test_pages_of_other_sites_may_call_an_endpoint_with_keys(env: dict[str, str], arguments: list[str]) -> None:
+def test_web_pages_of_other_sites_may_call_an_endpoint_with_keys(env: dict[str, str], arguments: list[str]) -> None:
     assert cors_defaults(env) == arguments
 
 
@@ -103,14 +101,14 @@ def launched(hub_cache: Path, *, automatic: bool = True, **changed: Any) -> Laun
     return add_parsers(plan, hub_cache, automatic=automatic)
 
 
-def test_the_files_of_the_model_decide_which_parsers_suit_it(snapshot: Path, tmp_path: Path) -> None:
+def test_the_model_files_decide_the_parsers(snapshot: Path, tmp_path: Path) -> None:
     plan = launched(tmp_path)
     assert plan.arguments == ["org/model", "--seed=1", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
     assert (plan.reasoning_parser, len(plan.notes)) == ("qwen3", 2)
     assert launched(tmp_path, automatic=False).arguments == ["org/model", "--seed=1"]
 
 
-def test_the_template_of_another_tokenizer_is_the_one_that_counts(snapshot: Path, tmp_path: Path) -> None:
+def test_the_template_of_a_configured_tokenizer_is_used(snapshot: Path, tmp_path: Path) -> None:
     other = tmp_path / "tokenizer"
     other.mkdir()
     assert launched(tmp_path, tokenizer=str(other)).arguments == ["org/model", "--seed=1"]
@@ -123,5 +121,5 @@ def test_a_model_of_sentence_transformers_gets_no_parser(snapshot: Path, tmp_pat
     assert launched(tmp_path).notes == ()
 
 
-def test_a_model_whose_files_are_elsewhere_starts_as_it_is(snapshot: Path, tmp_path: Path) -> None:
+def test_a_model_without_local_files_starts_unchanged(snapshot: Path, tmp_path: Path) -> None:
     assert launched(tmp_path / "none").arguments == ["org/model", "--seed=1"]

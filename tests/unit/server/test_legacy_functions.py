@@ -46,7 +46,7 @@ def test_functions_become_tools(choice: dict[str, Any], tool_choice: dict[str, A
 
 
 @pytest.mark.parametrize("fields", [{"functions": []}, {"functions": None, "function_call": "none"}])
-def test_what_names_no_function_is_left_out(fields: dict[str, Any]) -> None:
+def test_functions_without_a_name_are_omitted(fields: dict[str, Any]) -> None:
     assert adapted(n=1, **fields) == {"n": 1}
 
 
@@ -63,7 +63,7 @@ def test_a_conversation_with_functions_becomes_one_with_tools() -> None:
     ]
 
 
-def test_results_of_functions_are_those_of_tools_whatever_else_is_sent() -> None:
+def test_results_of_functions_become_results_of_tools() -> None:
     result = {"role": "function", "name": "weather", "content": "sunny"}
     (message,) = adapted(messages=[result])["messages"]
     assert message == {**result, "role": "tool", "tool_call_id": "call_0"}
@@ -92,14 +92,14 @@ def test_a_message_that_has_both_forms_keeps_the_calls_of_tools(calls: Any, kept
         ({"function_call": {"name": "weather"}}, "function_call"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(fields: dict[str, Any], param: str) -> None:
+def test_invalid_functions_are_rejected(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(Incompatible) as refused:
         adapted(**fields)
     assert (refused.value.error.status, refused.value.error.param) == (400, param)
 
 
 @pytest.mark.parametrize("messages", ["text", [7, None, {"function_call": 7}, {"role": "function"}]])
-def test_nonsense_is_left_to_vllm(messages: Any) -> None:
+def test_invalid_messages_pass_to_vllm(messages: Any) -> None:
     assert len(adapted(functions=[FUNCTION], messages=messages)["messages"]) == len(messages)
 
 

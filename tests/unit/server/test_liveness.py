@@ -39,10 +39,10 @@ def test_requests_without_a_step_for_too_long_are_wedged() -> None:
     assert engine.pass_time(watch, 120) == ""
     assert engine.pass_time(watch, 2) == "the engine has 3 requests and has finished no step for 122 s"
     watch.stepped(0)
-    assert engine.pass_time(watch, 1) == "", "it goes on"
+    assert engine.pass_time(watch, 1) == "", "it continues"
 
 
-def test_a_queue_of_hours_is_no_reason_while_steps_finish() -> None:
+def test_an_engine_with_a_long_queue_is_healthy_while_steps_finish() -> None:
     engine = Engine()
     watch = engine.watch()
     engine.requests[0] = 5000
@@ -51,7 +51,7 @@ def test_a_queue_of_hours_is_no_reason_while_steps_finish() -> None:
         watch.stepped(0)
 
 
-def test_each_engine_of_a_group_is_judged_by_itself() -> None:
+def test_each_engine_of_a_group_is_checked_separately() -> None:
     engine = Engine()
     engine.requests = {0: 1, 1: 1}
     watch = engine.watch()
@@ -61,7 +61,7 @@ def test_each_engine_of_a_group_is_judged_by_itself() -> None:
     assert verdict.startswith("engine 1 has 1 request ")
 
 
-def test_time_in_which_the_machine_stood_still_does_not_count() -> None:
+def test_time_while_the_machine_was_suspended_does_not_count() -> None:
     engine = Engine()
     engine.requests[0] = 1
     watch = engine.watch()
@@ -72,7 +72,7 @@ def test_time_in_which_the_machine_stood_still_does_not_count() -> None:
     assert engine.pass_time(watch, 30) != ""
 
 
-def test_an_engine_put_to_sleep_is_left_alone() -> None:
+def test_a_sleeping_engine_is_not_probed() -> None:
     engine = Engine()
     engine.requests[0] = 1
     watch = engine.watch()
@@ -96,7 +96,7 @@ def test_only_an_idle_engine_is_probed() -> None:
     assert not watch.needs_probe()
 
 
-def test_two_failed_probes_in_a_row_are_ill() -> None:
+def test_two_failed_probes_in_a_row_mean_unhealthy() -> None:
     watch = Engine().watch()
     watch.probed("500")
     assert watch.stuck() == ""
@@ -109,7 +109,7 @@ def test_two_failed_probes_in_a_row_are_ill() -> None:
     assert watch.stuck() == ""
 
 
-async def test_one_probe_at_a_time_is_sent_and_its_answer_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_one_probe_runs_and_its_result_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(liveness, "TICK_SECONDS", 0.001)
     engine = Engine()
     watch = engine.watch()

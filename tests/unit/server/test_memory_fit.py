@@ -1,4 +1,4 @@
-"""What is refused before its weights are loaded. The estimates themselves are checked in tests/vllm/test_fit.py."""
+"""Rejection of models before their weights are loaded. The estimates are checked in tests/vllm/test_fit.py."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def need(**changes: object) -> MemoryNeed:
     return MemoryNeed(**{"model": "llama-8b", "config": LLAMA_8B, **changes})  # type: ignore[arg-type]
 
 
-def test_the_published_count_of_parameters() -> None:
+def test_the_count_of_parameters_matches_the_published_one() -> None:
     assert parameters(LLAMA_8B) == 8_030_261_248
     assert weight_bytes(WISH) == 2 * 8_030_261_248
     assert kv_bytes(WISH, 131072) == 16 * GIB
@@ -64,7 +64,7 @@ def test_the_published_count_of_parameters() -> None:
         ({}, [], "", ""),
     ],
 )
-def test_what_cannot_fit_is_refused_with_what_would(
+def test_a_model_that_cannot_fit_is_rejected_with_values_that_fit(
     asked: dict[str, object], gpus: list[int], reason: str, advice: str
 ) -> None:
     failure = assess_fit(need(**asked), gpus)
@@ -72,14 +72,14 @@ def test_what_cannot_fit_is_refused_with_what_would(
     assert advice in (failure.remedy if failure else "")
 
 
-def test_the_longest_that_fits_just_fits() -> None:
+def test_the_longest_context_that_fits_is_exact() -> None:
     length = longest_that_fits(WISH, L4, 131072)
     assert assess_fit(need(max_model_len=length), [L4]) is None
     room = L4 * WISH.gpu_memory_utilization
     assert 2 * 8_030_261_248 + kv_bytes(WISH, length + 256) > room
 
 
-def test_weights_in_files_are_counted_as_they_are_loaded() -> None:
+def test_weights_in_files_are_counted_in_their_loaded_type() -> None:
     single = {**LLAMA_8B, "dtype": "float32"}
     assert weight_bytes(need(config=single, weight_file_bytes=32 * GIB)) == 16 * GIB
     assert weight_bytes(need(config=single, weight_file_bytes=32 * GIB, dtype="float32")) == 32 * GIB
@@ -87,7 +87,7 @@ def test_weights_in_files_are_counted_as_they_are_loaded() -> None:
     assert weight_bytes(need(config=quantized, weight_file_bytes=5 * GIB)) == 5 * GIB
 
 
-def test_a_config_that_cannot_be_read_is_left_to_vllm() -> None:
+def test_an_unreadable_config_passes_to_vllm() -> None:
     check_memory(need(config={"model_type": "llama"}), [L4])
     check_memory(None, [L4])
     with pytest.raises(StartError):

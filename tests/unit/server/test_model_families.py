@@ -76,14 +76,14 @@ def tokenizer(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "template", "tools", "reasoning"), ROWS)
-def test_a_family_is_known_by_its_config_and_its_chat_template(
+def test_a_family_is_recognized_by_its_config_and_its_chat_template(
     tokenizer: Path, kind: str, template: str | None, tools: str, reasoning: str
 ) -> None:
     parsers = find_parsers(ModelFiles("org/model", frozenset({kind}), template, tokenizer))
     assert (parsers.tool_parser, parsers.reasoning_parser) == (tools, reasoning) if parsers else not (tools + reasoning)
 
 
-def test_the_name_tells_what_files_do_not(tokenizer: Path) -> None:
+def test_the_model_name_decides_if_the_files_do_not(tokenizer: Path) -> None:
     choices = [
         find_parsers(ModelFiles(name, frozenset({"llama"}), LLAMA, tokenizer))
         for name in ("Salesforce/Llama-xLAM-2-8b-fc-r", "org/llama")
@@ -110,13 +110,13 @@ def test_the_name_tells_what_files_do_not(tokenizer: Path) -> None:
         ("s3://bucket/Qwen/Qwen3-8B", ""),
     ],
 )
-def test_where_the_files_are_not_here_a_vendors_repository_tells_the_family(name: str, parser: str) -> None:
+def test_without_files_the_vendors_repository_name_decides_the_family(name: str, parser: str) -> None:
     parsers = find_parsers(ModelFiles(name))
     assert (parsers.tool_parser if parsers else "") == parser
     assert not (parsers and parsers.reasoning_parser)
 
 
-def test_a_parser_whose_tokens_the_model_lacks_would_fail_the_start(tmp_path: Path) -> None:
+def test_a_parser_is_not_set_if_the_model_lacks_its_tokens(tmp_path: Path) -> None:
     parsers = find_parsers(ModelFiles("org/model", frozenset({"llama"}), LLAMA, tmp_path))
     assert parsers is not None
     assert parsers.tool_parser == ""
@@ -155,7 +155,7 @@ def test_the_tool_parser_is_set_and_the_reasoning_parser_advised() -> None:
         "--tool-parser-plugin=/mine.py",
     ],
 )
-def test_what_the_user_sets_for_tools_stays_alone(argument: str) -> None:
+def test_the_users_tool_settings_are_unchanged(argument: str) -> None:
     assert choose(["org/model", argument]).arguments == ()
 
 
@@ -167,7 +167,7 @@ class UnreadFiles(ModelFiles):
 
 
 @pytest.mark.parametrize(("argument", "automatic"), [("--tool-call-parser=pythonic", True), ("--seed=1", False)])
-def test_the_tokenizer_is_not_read_where_no_tool_parser_is_wanted(argument: str, automatic: bool) -> None:
+def test_the_tokenizer_is_read_only_if_a_tool_parser_is_wanted(argument: str, automatic: bool) -> None:
     files = UnreadFiles("org/model", frozenset({"llama"}), LLAMA)
     registered = {"TOOL_CALL_PARSER": ["llama3_json"], "REASONING_PARSER": []}.__getitem__
     assert choose_parsers(files, ["org/model", argument], UNSET, registered, automatic=automatic) == ParserChoice()
@@ -175,19 +175,19 @@ def test_the_tokenizer_is_not_read_where_no_tool_parser_is_wanted(argument: str,
         choose_parsers(files, ["org/model"], UNSET, registered, automatic=True)
 
 
-def test_the_setting_turns_it_off_and_leaves_the_advice() -> None:
+def test_the_setting_disables_the_parser_and_keeps_the_advice() -> None:
     choice = choose(["org/model"], automatic=False)
     assert (choice.arguments, choice.reasoning_parser) == ((), "qwen3")
 
 
-def test_a_reasoning_parser_that_is_set_is_not_advised() -> None:
+def test_a_configured_reasoning_parser_is_not_advised() -> None:
     choice = choose(["org/model"], reasoning_parser="deepseek_r1")
     assert (choice.arguments, choice.reasoning_parser, len(choice.notes)) == (SET, "", 1)
 
 
-def test_a_parser_that_this_vllm_lacks_is_neither_set_nor_advised() -> None:
+def test_a_parser_missing_in_this_vllm_is_neither_set_nor_advised() -> None:
     assert choose(["org/model"], registered=lambda name: []) == ParserChoice()
 
 
-def test_a_model_that_gives_vectors_gets_no_parser() -> None:
+def test_a_pooling_model_gets_no_parser() -> None:
     assert choose(["org/model"], runner="pooling") == ParserChoice()

@@ -44,13 +44,13 @@ def test_config_and_template_are_read(tmp_path: Path) -> None:
         ({"tokenizer_config": {}}, None),
     ],
 )
-def test_a_template_stands_where_transformers_writes_it(
+def test_a_template_is_found_in_every_file_of_transformers(
     tmp_path: Path, files: dict[str, object], template: str | None
 ) -> None:
     assert read(write(tmp_path, config={"model_type": "qwen3"}, **files)).template == template
 
 
-def test_the_users_template_takes_the_place_of_the_models(tmp_path: Path) -> None:
+def test_the_users_template_replaces_the_models(tmp_path: Path) -> None:
     write(tmp_path, config={"model_type": "qwen3"}, tokenizer_config={"chat_template": "models"})
     mine = tmp_path / "mine.jinja"
     mine.write_text("mine")
@@ -71,12 +71,12 @@ def test_the_users_template_takes_the_place_of_the_models(tmp_path: Path) -> Non
         '{"text_config": 1}',
     ],
 )
-def test_a_config_that_is_none_says_nothing(tmp_path: Path, content: str) -> None:
+def test_an_invalid_config_is_ignored(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     assert read(tmp_path).kinds == frozenset()
 
 
-def test_files_are_read_to_a_bound_and_pipes_not_at_all(tmp_path: Path) -> None:
+def test_files_are_read_up_to_a_limit_and_pipes_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3", "more": "x" * MAX_CONFIG_BYTES}))
     os.mkfifo(tmp_path / "tokenizer_config.json")
     os.mkfifo(tmp_path / "chat_template.jinja")
@@ -100,7 +100,7 @@ def test_tokens_are_found_in_the_files_of_any_tokenizer(tmp_path: Path, name: st
     assert not files.has_tokens(["<｜a｜>", "<b>"])
 
 
-def test_mistrals_own_format_is_known(tmp_path: Path) -> None:
+def test_mistrals_own_format_is_recognized(tmp_path: Path) -> None:
     assert read(write(tmp_path, params={"dim": 4096})).kinds == frozenset({"mistral"})
 
 
@@ -122,7 +122,7 @@ def test_a_model_is_found_in_the_cache_of_the_hub(tmp_path: Path) -> None:
         assert find_model_folder(name, revision, tmp_path) is None
 
 
-def test_what_sentence_transformers_wrote_gives_vectors(tmp_path: Path) -> None:
+def test_a_model_written_by_sentence_transformers_is_a_pooling_model(tmp_path: Path) -> None:
     assert not embeds(tmp_path)
     assert not embeds(None)
     assert embeds(write(tmp_path, modules=[]))

@@ -1,4 +1,4 @@
-"""What the OpenAPI document may name; that it is whole is seen by schemathesis in tests/conformance."""
+"""The paths in the OpenAPI document; schemathesis in tests/conformance checks that it is complete."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from forebay_server.serving import routes
 @pytest.mark.parametrize(
     "path", ["/openapi.json", "/v1/openapi.json", "/v2/any/openai/v1/openapi.json", "/v2/any/runsync", "/v1/tokenize"]
 )
-def test_the_document_and_what_it_names_can_be_asked_for(path: str) -> None:
+def test_the_openapi_document_and_its_paths_are_served(path: str) -> None:
     assert routes.read_path(path).served
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/v2/openapi.json", "/x/openapi.json"])
-def test_nothing_beside_it_can(path: str) -> None:
+def test_other_paths_of_documentation_are_not_served(path: str) -> None:
     assert not routes.read_path(path).served
 
 
@@ -21,5 +21,5 @@ def test_nothing_beside_it_can(path: str) -> None:
     ("path", "named"),
     [("/v1/rerank", True), ("/rerank", False), ("/v2/rerank", False), ("/tokenize", True), ("/metrics", False)],
 )
-def test_a_route_is_named_by_one_spelling(path: str, named: bool) -> None:
+def test_a_route_has_one_spelling_in_the_document(path: str, named: bool) -> None:
     assert routes.is_reached(path) is named

@@ -32,14 +32,16 @@ WEDGED = ServerState(step=Step.READY, engine_stuck=lambda: "no step for 120 s")
         (WEDGED, (200, 503, 503), "Ready", "no step for 120 s"),
     ],
 )
-def test_probes_say_what_is_and_why(state: ServerState, probes: tuple[int, int, int], step: str, reason: str) -> None:
+def test_probes_report_the_state_and_the_reason(
+    state: ServerState, probes: tuple[int, int, int], step: str, reason: str
+) -> None:
     answers = {path: reply(path, state, bytes) for path in ("/startupz", "/readyz", "/livez", "/startup")}
     assert tuple(int(answer[0]) for answer in answers.values()) == (*probes, 200)
     assert json.loads(answers["/startup"][2])["step"] == step
     assert json.loads(answers["/readyz"][2])["reason"] == reason
 
 
-def test_metrics_are_ours_and_what_vllm_records() -> None:
+def test_metrics_include_forebays_and_vllms() -> None:
     status, content_type, body = reply("/metrics", DOWNLOADING, lambda: b"vllm:x 1\n")
     assert status is HTTPStatus.OK
     lines = body.decode().splitlines()
@@ -53,14 +55,14 @@ def test_metrics_are_ours_and_what_vllm_records() -> None:
     assert content_type.startswith("text/plain")
 
 
-def test_connections_that_say_nothing_keep_no_probe_out() -> None:
+def test_silent_connections_block_no_probe() -> None:
     with OpsServer("127.0.0.1", 0, ServerState(), bytes) as server, ExitStack() as stack:
         server.start()
         address = "127.0.0.1", server.server_address[1]
         silent = [stack.enter_context(socket.create_connection(address)) for _ in range(MAX_CONNECTIONS + 10)]
         for connection in silent[:10]:
             connection.settimeout(5)
-            assert connection.recv(1) == b"", "the oldest are closed"
+            assert connection.recv(1) == b"", "the oldest connections are closed"
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}/startup", timeout=5) as response:
             assert response.status == 200
         assert len(server._open) <= MAX_CONNECTIONS

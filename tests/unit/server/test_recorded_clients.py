@@ -1,4 +1,4 @@
-"""What Claude Code and Codex really send, adapted, holds nothing that vLLM 0.32 refuses.
+"""Recorded requests of Claude Code and Codex, adapted, have no field that vLLM 0.32 rejects.
 
 vLLM is not here. Its types of the Responses API are those of openai-python, in the same version. The rest is what
 its code says: anthropic/protocol.py and openai/responses/utils.py. tests/vllm sends the requests to vLLM itself.
@@ -48,7 +48,7 @@ def blocks(content: Any) -> Iterator[dict[str, Any]]:
 
 
 @each_with(MESSAGES)
-def test_claude_codes_requests_hold_what_vllm_knows(name: str) -> None:
+def test_claude_codes_requests_contain_only_fields_of_vllm(name: str) -> None:
     fields, body = adapt(RECORDINGS[name])
     assert {block["type"] for message in fields["messages"] for block in blocks(message["content"])} <= BLOCKS
     assert {message["role"] for message in fields["messages"]} <= {"user", "assistant", "system"}
@@ -57,7 +57,7 @@ def test_claude_codes_requests_hold_what_vllm_knows(name: str) -> None:
 
 
 @each_with(RESPONSES)
-def test_codexs_requests_hold_what_vllm_knows(name: str) -> None:
+def test_codexs_requests_contain_only_fields_of_vllm(name: str) -> None:
     fields, body = adapt(RECORDINGS[name])
     assert {item["type"] for item in fields["input"]} <= ITEMS
     assert not [item for item in fields["input"] if item.get("encrypted_content")]

@@ -40,7 +40,7 @@ def adapted(path: str, **fields: Any) -> dict[str, Any]:
         ({"guided_json": SCHEMA, "guided_decoding_backend": "auto"}, {"json": SCHEMA}),
     ],
 )
-def test_guided_fields_are_structured_outputs(path: str, given: dict[str, Any], structured: dict[str, Any]) -> None:
+def test_guided_fields_become_structured_outputs(path: str, given: dict[str, Any], structured: dict[str, Any]) -> None:
     assert adapted(path, **given, seed=1) == {"structured_outputs": structured, "seed": 1}
 
 
@@ -62,22 +62,22 @@ def json_format(**more: Any) -> dict[str, Any]:
         ("json", None),
     ],
 )
-def test_a_schema_beside_the_type_of_a_format_counts(path: str, given: Any, wanted: dict[str, Any] | None) -> None:
+def test_a_schema_beside_the_type_of_a_format_is_used(path: str, given: Any, wanted: dict[str, Any] | None) -> None:
     assert adapted(path, response_format=given) == {"response_format": wanted or given}
 
 
-def test_a_format_that_asks_for_text_goes_with_a_constraint() -> None:
+def test_a_text_format_can_be_combined_with_a_constraint() -> None:
     given = {"response_format": {"type": "text"}, "guided_regex": "a"}
     assert adapted(CHAT, **given)["structured_outputs"] == {"regex": "a"}
 
 
 @pytest.mark.parametrize("constraint", [{"guided_regex": "a"}, {"structured_outputs": {"regex": "a"}}])
-def test_the_text_of_a_response_goes_with_a_constraint(constraint: dict[str, Any]) -> None:
+def test_the_text_field_of_a_response_can_be_combined_with_a_constraint(constraint: dict[str, Any]) -> None:
     result = adapted(RESPONSES, **constraint, text={"format": {"type": "text"}, "verbosity": "low"})
     assert result == {"text": {"verbosity": "low"}, "structured_outputs": {"regex": "a"}}
 
 
-def test_output_format_is_the_output_format_of_the_messages_api() -> None:
+def test_output_format_becomes_the_output_format_of_the_messages_api() -> None:
     layout = {"type": "json_schema", "schema": SCHEMA}
     assert adapted(MESSAGES, output_format=layout) == {"output_config": {"format": layout}}
     assert adapted(MESSAGES, output_format=layout, output_config={"effort": "low"})["output_config"] == {
@@ -101,14 +101,12 @@ def test_output_format_is_the_output_format_of_the_messages_api() -> None:
         ({"n": True, "temperature": 0, "top_p": False}, {"n": True, "temperature": 0, "top_p": False}),
     ],
 )
-def test_greedy_sampling_is_asked_for_as_vllm_takes_it(
-    path: str, given: dict[str, Any], wanted: dict[str, Any]
-) -> None:
+def test_greedy_sampling_is_requested_as_vllm_expects(path: str, given: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert adapted(path, **given) == wanted
 
 
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
-def test_every_api_takes_a_top_p_of_0(path: str) -> None:
+def test_every_api_accepts_a_top_p_of_0(path: str) -> None:
     assert adapted(path, top_p=0.0, temperature=1) == {"temperature": 1, "top_k": 1}
 
 
@@ -120,22 +118,22 @@ def test_every_api_takes_a_top_p_of_0(path: str) -> None:
         ({"guided_json_object": True}, {"structured_outputs": {"json_object": True}}),
     ],
 )
-def test_a_constraint_that_says_nothing_is_none(given: dict[str, Any], wanted: dict[str, Any]) -> None:
+def test_an_empty_constraint_is_ignored(given: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert adapted(CHAT, **given) == wanted
 
 
-def test_the_width_of_a_beam_is_left_alone() -> None:
+def test_the_beam_width_is_not_changed() -> None:
     given = {"use_beam_search": True, "n": 4, "temperature": 0}
     assert adapted(COMPLETIONS, **given) == given
 
 
-def test_many_tools_take_time_in_proportion() -> None:
+def test_many_tools_are_processed_in_linear_time() -> None:
     tools = [{"name": f"own{number}", "input_schema": {}} for number in range(100_000)]
     tools += [{"type": "web_search_20250305", "name": f"search{number}"} for number in range(100_000)]
     assert len(adapt_body(MESSAGES, json.dumps({"tools": tools}).encode()).omitted) == 100_000
 
 
-def test_nesting_beyond_what_can_be_written_is_refused() -> None:
+def test_nesting_that_is_too_deep_to_serialize_is_rejected() -> None:
     for depth in range(900, 1000):
         body = b'{"guided_json": %s}' % (b"[" * depth + b"]" * depth)
         try:
@@ -155,14 +153,14 @@ def test_nesting_beyond_what_can_be_written_is_refused() -> None:
         ({"tools": [], "tool_choice": {"type": "any"}}, {"tools": [], "tool_choice": {"type": "any"}}),
     ],
 )
-def test_an_empty_list_of_tools_is_none(path: str, given: dict[str, Any], left: dict[str, Any]) -> None:
+def test_an_empty_list_of_tools_means_no_tools(path: str, given: dict[str, Any], left: dict[str, Any]) -> None:
     """Claude Code counts tokens so, whatever the model can do."""
     assert adapted(path, **given) == left
     assert adapt_body(path, json.dumps(given, separators=(",", ":")).encode()).omitted == ()
 
 
 @pytest.mark.parametrize("nothing", ["", None])
-def test_a_suffix_that_says_nothing_is_left_out(nothing: str | None) -> None:
+def test_an_empty_suffix_is_omitted(nothing: str | None) -> None:
     assert adapted(COMPLETIONS, prompt="x", suffix=nothing) == {"prompt": "x"}
 
 
@@ -179,7 +177,7 @@ def test_a_suffix_that_says_nothing_is_left_out(nothing: str | None) -> None:
         ([{**FUNCTION, "name": "shell"}], [{**FUNCTION, "name": "shell"}], ()),
     ],
 )
-def test_tools_of_openais_servers_are_left_out_and_named(
+def test_tools_of_openais_servers_are_omitted_and_named(
     tools: list[dict[str, Any]], kept: list[dict[str, Any]] | None, omitted: tuple[str, ...]
 ) -> None:
     body = adapt_body(RESPONSES, json.dumps({"input": "x", "tools": tools, "tool_choice": "auto"}).encode())
@@ -189,7 +187,7 @@ def test_tools_of_openais_servers_are_left_out_and_named(
     assert body.omitted == omitted
 
 
-def test_a_choice_among_tools_keeps_those_that_are_left() -> None:
+def test_a_choice_among_tools_keeps_the_remaining_tools() -> None:
     choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "read"}, WEB]}
     result = adapted(RESPONSES, tools=[FUNCTION, WEB], tool_choice=choice)
     assert result["tool_choice"]["tools"] == [{"type": "function", "name": "read"}]
@@ -208,17 +206,17 @@ def test_a_choice_among_tools_keeps_those_that_are_left() -> None:
         {"tools": [FUNCTION], "tool_choice": ["web_search"]},
     ],
 )
-def test_a_choice_that_can_be_met_or_is_wrong_is_left_to_vllm(fields: dict[str, Any]) -> None:
+def test_a_tool_choice_that_is_possible_or_invalid_passes_to_vllm(fields: dict[str, Any]) -> None:
     body = json.dumps(fields).encode()
     assert adapt_body(RESPONSES, body).content is body
 
 
-def test_a_choice_that_is_wrong_is_not_dropped_with_the_tools() -> None:
+def test_an_invalid_tool_choice_is_not_dropped_with_the_tools() -> None:
     assert adapted(RESPONSES, tools=[WEB], tool_choice="sometimes") == {"tool_choice": "sometimes"}
     assert adapted(MESSAGES, tools=[SEARCH], tool_choice={"type": "x"}) == {"tool_choice": {"type": "x"}}
 
 
-def test_a_tool_that_is_left_out_is_named_though_another_has_its_name() -> None:
+def test_an_omitted_tool_is_named_even_if_another_has_its_name() -> None:
     tools = [WEB, WEB, {**FUNCTION, "name": "web_search"}]
     assert adapt_body(RESPONSES, json.dumps({"tools": tools}).encode()).omitted == ("web_search",)
 
@@ -234,7 +232,7 @@ def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
     }
 
 
-def test_custom_tools_of_a_namespace_are_beside_it() -> None:
+def test_custom_tools_of_a_namespace_become_separate_tools() -> None:
     note = {"type": "custom", "name": "note"}
     for within, kept in ([FUNCTION, note], [{"type": "namespace", "name": "files", "tools": [FUNCTION]}]), ([note], []):
         given = {"input": "Hi", "tools": [{"type": "namespace", "name": "files", "tools": within}]}
@@ -243,7 +241,7 @@ def test_custom_tools_of_a_namespace_are_beside_it() -> None:
         assert body.omitted == ()
 
 
-def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
+def test_guided_json_becomes_the_output_format_of_the_messages_api() -> None:
     wanted = {"format": {"type": "json_schema", "schema": SCHEMA}}
     for given in (SCHEMA, json.dumps(SCHEMA)):
         assert adapted(MESSAGES, guided_json=given) == {"output_config": wanted}
@@ -348,13 +346,13 @@ def test_guided_json_is_the_output_format_of_the_messages_api() -> None:
         (MESSAGES, {"tools": [SEARCH], "tool_choice": {"type": "any"}}, "web_search runs only on", "tool_choice"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(path: str, fields: dict[str, Any], says: str, param: str) -> None:
+def test_unsupported_fields_are_rejected_by_name(path: str, fields: dict[str, Any], says: str, param: str) -> None:
     with pytest.raises(Incompatible, match=says) as raised:
         adapted(path, **fields)
     assert (raised.value.error.status, raised.value.error.param) == (400, param)
 
 
-def test_tools_of_anthropics_servers_are_left_out_and_named() -> None:
+def test_tools_of_anthropics_servers_are_omitted_and_named() -> None:
     body = adapt_body(MESSAGES, json.dumps({"tools": [OWN, SEARCH]}).encode())
     assert (json.loads(body.content), body.omitted) == ({"tools": [OWN]}, ("web_search",))
     body = adapt_body(MESSAGES, json.dumps({"tools": [SEARCH], "tool_choice": {"type": "auto"}}).encode())
@@ -362,13 +360,13 @@ def test_tools_of_anthropics_servers_are_left_out_and_named() -> None:
 
 
 @pytest.mark.parametrize("kind", ["advisor_20260301", "code_execution_20260120", "tool_search_tool_regex_20251119"])
-def test_every_kind_of_tool_that_anthropics_servers_run_is_left_out(kind: str) -> None:
+def test_every_kind_of_tool_that_anthropics_servers_run_is_omitted(kind: str) -> None:
     body = adapt_body(MESSAGES, json.dumps({"tools": [OWN, {"type": kind, "name": "named"}]}).encode())
     assert (json.loads(body.content), body.omitted) == ({"tools": [OWN]}, ("named",))
 
 
 @pytest.mark.parametrize("kind", ["bash_20250124", "text_editor_20250728", "memory_20250818"])
-def test_tools_that_clients_run_get_the_schema_that_their_models_know(kind: str) -> None:
+def test_tools_that_clients_run_get_their_published_schema(kind: str) -> None:
     (tool,) = adapted(MESSAGES, tools=[{"type": kind, "name": "named"}])["tools"]
     assert tool["name"] == "named"
     assert "command" in tool["input_schema"]["properties"]
@@ -388,5 +386,5 @@ def test_tools_that_clients_run_get_the_schema_that_their_models_know(kind: str)
         (MESSAGES, b'{"tools": [3, {"type": 3}, null], "x": "\\"web_search_"}'),
     ],
 )
-def test_anything_else_is_left_to_vllm_as_it_is(path: str, body: bytes) -> None:
+def test_other_bodies_pass_to_vllm_unchanged(path: str, body: bytes) -> None:
     assert adapt_body(path, body).content is body

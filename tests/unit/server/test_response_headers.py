@@ -23,7 +23,7 @@ async def answered(*headers: tuple[bytes, bytes]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in sent[0]["headers"]}
 
 
-async def test_no_proxy_holds_a_stream_back() -> None:
+async def test_no_proxy_buffers_a_stream() -> None:
     assert await answered(STREAM) == {
         STREAM[0].decode(): STREAM[1].decode(),
         "x-request-id": "mine",
@@ -39,18 +39,18 @@ async def test_no_proxy_holds_a_stream_back() -> None:
 
 
 @pytest.mark.parametrize("own", [b"cache-control", b"Cache-Control"])
-async def test_what_the_answer_says_itself_stays(own: bytes) -> None:
+async def test_headers_set_by_the_app_stay(own: bytes) -> None:
     assert (await answered(STREAM, (own, b"no-store")))[own.decode()] == "no-store"
     assert len([name for name in await answered(STREAM, (own, b"no-store")) if name.lower() == "cache-control"]) == 1
 
 
-async def test_a_page_that_may_read_the_answer_may_read_its_ids() -> None:
+async def test_a_web_page_that_may_read_the_response_may_read_its_ids() -> None:
     exposed = (await answered(OPEN))["access-control-expose-headers"].split(", ")
     assert {"x-request-id", "x-runpod-worker-id"} <= set(exposed)
     assert "access-control-expose-headers" not in await answered()
 
 
-async def test_fields_without_effect_are_named_whoever_answers() -> None:
+async def test_ignored_fields_are_named_in_every_response() -> None:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -64,7 +64,7 @@ async def test_fields_without_effect_are_named_whoever_answers() -> None:
     assert named == b"store, temprature;suggestion=temperature, odd??name???"
 
 
-def test_further_fields_without_effect_join_those_named_before() -> None:
+def test_further_ignored_fields_are_appended() -> None:
     state = SimpleNamespace()
     add_ignored(state, ("store",))
     add_ignored(state, ())

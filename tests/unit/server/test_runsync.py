@@ -106,8 +106,8 @@ async def test_runsync_answers_with_runpods_envelope() -> None:
         {"prompt": "Hi", "sampling_params": {"n": 1}},
     ],
 )
-async def test_every_form_of_input_has_the_served_model_where_it_names_none(content: dict[str, Any]) -> None:
-    """And with RAW_VLLM_OUTPUT each is answered with vLLM's JSON."""
+async def test_every_form_of_input_without_a_model_uses_the_served_model(content: dict[str, Any]) -> None:
+    """With RAW_VLLM_OUTPUT, each gets vLLM's JSON."""
     _, answer = await Client({"input": content}).ask(RunSync(App(), JobSettings(raw_vllm_output=True)))
     (item,) = answer["output"]
     assert item["choices"] == [{"index": 0, "text": "served: Hi"}]
@@ -160,7 +160,7 @@ async def test_the_gateway_gets_the_output_line_by_line(content: object, lines: 
     assert last == {"type": "http.response.body", "body": b""}
 
 
-async def test_the_gateway_that_leaves_ends_the_job() -> None:
+async def test_a_gateway_that_disconnects_ends_the_job() -> None:
     app, client = App(), Client({"input": {"prompt": "wait"}})
     client.scope["headers"].append((b"accept", b"application/x-ndjson"))
     asking = asyncio.create_task(RunSync(app, JobSettings())(client.scope, client.receive, client.send))
@@ -204,21 +204,21 @@ async def test_a_failed_job_says_why(content: object, error: str) -> None:
         b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
-async def test_a_body_that_is_no_job_is_a_bad_request(body: bytes) -> None:
+async def test_a_body_that_is_not_a_job_is_a_bad_request(body: bytes) -> None:
     status, answer = await Client(body).ask(RunSync(App(), JobSettings()))
     assert status == 400
     assert "input" in answer["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["webhook", "s3Config"])
-async def test_what_only_the_job_api_does_is_refused_by_name(name: str) -> None:
+async def test_options_of_the_job_api_alone_are_rejected_by_name(name: str) -> None:
     app = App()
     status, answer = await Client({"input": {"prompt": "Hi"}, name: {"a": 1}}).ask(RunSync(app, JobSettings()))
     assert (status, answer["error"]["param"], app.seen) == (400, name, [])
     assert (await Client({"input": {"prompt": "Hi"}, name: None}).ask(RunSync(app, JobSettings())))[0] == 200
 
 
-async def test_only_post_is_taken() -> None:
+async def test_only_post_is_accepted() -> None:
     status, _ = await Client({}, method="GET").ask(RunSync(App(), JobSettings()))
     assert status == 405
 
@@ -235,7 +235,7 @@ async def test_a_slow_job_ends_at_the_limit_of_the_server_or_of_its_policy() -> 
         assert app.ended.is_set()
 
 
-async def test_jobs_beyond_the_limit_are_told_to_come_again() -> None:
+async def test_jobs_above_the_limit_get_retry_after() -> None:
     app = App()
     server = RunSync(app, JobSettings(max_concurrency=1))
     first = Client({"input": {"prompt": "wait"}})
@@ -259,7 +259,7 @@ async def test_other_paths_pass_untouched() -> None:
     assert app.seen == [client.scope]
 
 
-async def test_an_app_that_answers_nothing_is_an_error() -> None:
+async def test_an_app_without_a_response_is_an_error() -> None:
     async def silent(scope: Scope, receive: Receive, send: Send) -> None:
         pass
 
@@ -268,7 +268,7 @@ async def test_an_app_that_answers_nothing_is_an_error() -> None:
             pass
 
 
-async def test_half_of_a_surrogate_pair_in_an_output_is_no_error() -> None:
+async def test_half_of_a_surrogate_pair_in_an_output_is_accepted() -> None:
     _, answer = await Client({"input": {"prompt": "Hi \ud83d"}}).ask(RunSync(App(), JobSettings()))
     assert answer["output"][0]["choices"] == [{"tokens": ["served: Hi ?"]}]
     client = Client({"input": {"prompt": "Hi \ud83d"}})
@@ -277,7 +277,7 @@ async def test_half_of_a_surrogate_pair_in_an_output_is_no_error() -> None:
     assert json.loads(client.sent[-2]["body"]) == {"status": "COMPLETED"}
 
 
-async def test_an_input_that_is_nested_too_deeply_is_said_so() -> None:
+async def test_an_input_that_is_nested_too_deeply_is_reported() -> None:
     messages: list[Any] = []
     for _ in range(100_000):
         messages = [messages]

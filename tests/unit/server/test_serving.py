@@ -10,7 +10,7 @@ from forebay_server.api_compat.openai import complete_chat, complete_model, comp
 from forebay_server.api_compat.responses import ABSENT_FIELDS, complete_event, complete_response, make_readable
 
 
-def test_a_chat_completion_leaves_out_what_has_no_value() -> None:
+def test_a_chat_completion_omits_fields_without_a_value() -> None:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None,
@@ -36,7 +36,7 @@ def test_a_chat_completion_leaves_out_what_has_no_value() -> None:
     }
 
 
-def test_vllms_own_fields_stay_where_they_hold_something() -> None:
+def test_vllms_own_fields_stay_if_they_have_a_value() -> None:
     choice = {"index": 0, "text": "", "logprobs": None, "finish_reason": "stop", "stop_reason": 2}
     assert complete_text({"choices": [choice], "usage": None})["choices"][0]["stop_reason"] == 2
 
@@ -58,7 +58,7 @@ def test_a_response_has_every_field() -> None:
     assert "phase" not in reply["output"][0]
 
 
-def test_an_answer_cut_short_ends_as_incomplete() -> None:
+def test_a_truncated_response_ends_as_incomplete() -> None:
     event = complete_event({"type": "response.completed", "response": _response("incomplete")}, {})
     assert event["type"] == "response.incomplete"
     assert event["response"]["completed_at"] is None
@@ -71,7 +71,7 @@ def test_a_message_has_the_fields_that_are_null() -> None:
     assert reply["usage"]["service_tier"] is None
 
 
-def test_a_model_does_not_say_where_its_files_are() -> None:
+def test_a_model_does_not_reveal_the_path_of_its_files() -> None:
     assert complete_model({"id": "m", "root": "/model", "parent": None, "permission": [1]}) == {"id": "m"}
     assert complete_model({"id": "a/b", "root": "a/b"}) == {"id": "a/b", "root": "a/b"}
 
@@ -88,7 +88,7 @@ class Item(SimpleNamespace):
         return {name: dump(value) for name, value in vars(self).items() if not (exclude_none and value is None)}
 
 
-def test_items_that_come_back_are_put_into_the_form_that_vllm_reads() -> None:
+def test_items_sent_back_by_clients_are_converted_for_vllm() -> None:
     text, more = Item(type="output_text", text="a"), Item(type="output_text", text="b")
     refusal = Item(type="refusal", refusal="no")
     message = Item(type="message", role="assistant", status="completed", content=[text, more, refusal])
@@ -106,14 +106,14 @@ def test_items_that_come_back_are_put_into_the_form_that_vllm_reads() -> None:
     ]
 
 
-def test_input_that_is_text_is_left_alone() -> None:
+def test_text_input_is_unchanged() -> None:
     request = SimpleNamespace(input="x")
     make_readable(request)
     assert request.input == "x"
     make_readable(SimpleNamespace())
 
 
-async def test_reasoning_has_both_of_its_names_in_a_stream_too() -> None:
+async def test_reasoning_has_both_names_in_a_stream_too() -> None:
     async def events() -> AsyncIterator[str]:
         for delta in ({"role": "assistant"}, {"reasoning": 'a "quoted" ü'}, {"content": '"reasoning":'}):
             yield f"data: {json.dumps({'choices': [{'index': 0, 'delta': delta}]}, ensure_ascii=False)}\n\n"

@@ -72,13 +72,13 @@ def test_both_spellings_of_the_job_settings_are_read(env: dict[str, str], attrib
     assert getattr(JobSettings.from_environment(env), attribute) == value
 
 
-def test_the_start_is_limited_when_asked() -> None:
+def test_the_start_has_a_time_limit_if_set() -> None:
     settings = Settings.from_environment({"FOREBAY_AUTH": "None", "VLLM_STARTUP_TIMEOUT": "1200"})
     assert settings.startup_timeout == 1200
     assert Settings.from_environment({"FOREBAY_AUTH": "None", "VLLM_STARTUP_TIMEOUT": " "}).startup_timeout is None
 
 
-def test_blanks_are_no_part_of_a_path() -> None:
+def test_blanks_around_a_path_are_removed() -> None:
     for given, path in ((" ", "/cache"), ("/runpod-volume\n", "/runpod-volume")):
         assert Settings.from_environment({"FOREBAY_AUTH": "None", "BASE_PATH": given}).base_path == Path(path)
 
@@ -110,7 +110,7 @@ def test_every_cache_is_under_the_base_path() -> None:
     assert all(path.startswith("/runpod-volume/") for path in variables.values())
 
 
-def test_the_users_own_place_for_models_counts() -> None:
+def test_the_users_folder_for_models_is_used() -> None:
     assert "HF_HUB_CACHE" not in cache_environment(Path("/v"), {"HF_HOME": "/mine"})
     assert cache_environment(Path("/v"), {"HUGGINGFACE_HUB_CACHE": "/mine"})["HF_HUB_CACHE"] == "/mine"
 
@@ -125,7 +125,7 @@ def test_the_users_own_place_for_models_counts() -> None:
         (("hub/models--org--another",), ""),
     ],
 )
-def test_models_that_runpod_or_an_earlier_release_fetched_are_found(
+def test_models_stored_by_runpod_or_an_earlier_release_are_found(
     tmp_path: Path, filled: tuple[str, ...], used: str
 ) -> None:
     home = tmp_path / "huggingface-cache" / "hub"
@@ -150,7 +150,7 @@ def test_models_that_runpod_or_an_earlier_release_fetched_are_found(
         ({"LORA_MODULES": f"a=org/{'a' * 300}"}, []),
     ],
 )
-def test_what_comes_from_the_hub_is_named_by_the_variables(variables: dict[str, str], named: list[str]) -> None:
+def test_the_variables_name_the_hub_repositories(variables: dict[str, str], named: list[str]) -> None:
     assert repositories(variables) == named
 
 

@@ -38,10 +38,10 @@ def test_parts_become_one_json(parts: dict[str, str], config: dict[str, object])
         ({"NGRAM_PROMPT_LOOKUP_MAX": "4"}, "NUM_SPECULATIVE_TOKENS is not set"),
     ],
 )
-def test_parts_that_make_no_whole_are_refused(parts: dict[str, str], error: str) -> None:
+def test_incomplete_parts_are_rejected(parts: dict[str, str], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         compose(parts)
 
 
-def test_zero_and_none_are_unset() -> None:
+def test_values_0_and_none_count_as_unset() -> None:
     assert parts_set({"NUM_SPECULATIVE_TOKENS": "0", "SPECULATIVE_MODEL": "None", "SPECULATIVE_METHOD": " "}) == {}

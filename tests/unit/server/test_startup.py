@@ -30,7 +30,7 @@ def test_each_step_has_its_seconds() -> None:
     }
 
 
-def test_a_start_never_goes_back() -> None:
+def test_startup_steps_only_advance() -> None:
     clock = Clock()
     startup = Startup(clock=clock)
     startup.enter(Step.WARMING_UP)
@@ -40,7 +40,7 @@ def test_a_start_never_goes_back() -> None:
     assert list(startup.seconds()) == [Step.IMPORTING, Step.WARMING_UP]
 
 
-def test_the_rate_of_a_download_is_that_of_the_last_seconds() -> None:
+def test_the_download_rate_covers_the_last_seconds() -> None:
     clock = Clock()
     startup, download = Startup(Step.DOWNLOADING, clock), Download(1000, clock)
     assert describe_startup(startup, download)["bytesPerSecond"] == 0
@@ -60,12 +60,12 @@ def test_the_rate_of_a_download_is_that_of_the_last_seconds() -> None:
     }
 
 
-def test_the_report_names_the_reasoning_parser_that_nobody_has_set() -> None:
+def test_the_report_advises_a_missing_reasoning_parser() -> None:
     assert describe_startup(Startup(Step.READY), None, "qwen3")["reasoningParser"] == "qwen3"
     assert "reasoningParser" not in describe_startup(Startup(Step.READY), None)
 
 
-def test_a_download_that_stands_still_has_no_eta() -> None:
+def test_a_stalled_download_has_no_eta() -> None:
     clock = Clock()
     download = Download(1000, clock)
     for _ in range(int(RATE_WINDOW_SECONDS) + 5):

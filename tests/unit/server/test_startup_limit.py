@@ -1,4 +1,4 @@
-"""A start that takes too long."""
+"""The time limit of a start."""
 
 from forebay_server.lifecycle.startup_limit import too_slow
 

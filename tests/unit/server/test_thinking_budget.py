@@ -1,4 +1,4 @@
-"""A budget for thinking is kept where vLLM can count it, and dropped where it would refuse the request."""
+"""A thinking budget is kept if vLLM can count it, and dropped if vLLM would refuse the request."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -20,13 +20,13 @@ ENABLED = SimpleNamespace(type="enabled", budget_tokens=1024)
         (SimpleNamespace(type="disabled"), None, True),
     ],
 )
-def test_a_budget_is_kept_where_it_can_be_counted(thinking: Any, reasoning: Any, kept: bool) -> None:
+def test_a_thinking_budget_is_kept_if_it_can_be_counted(thinking: Any, reasoning: Any, kept: bool) -> None:
     request = SimpleNamespace(thinking=thinking)
     dropped = drop_unenforceable_budget(request, SimpleNamespace(reasoning_config=reasoning))
     assert (request.thinking, dropped) == ((thinking, ()) if kept else (None, ("thinking.budget_tokens",)))
 
 
-def test_requests_without_thinking_are_left_alone() -> None:
+def test_requests_without_thinking_are_unchanged() -> None:
     request = SimpleNamespace(messages=[])
     assert drop_unenforceable_budget(request, SimpleNamespace()) == ()
     assert vars(request) == {"messages": []}

@@ -1,4 +1,4 @@
-"""Fields that have no effect are named, those whose meaning would be lost are refused."""
+"""Ignored fields are named, and fields whose meaning would be lost are rejected."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ EFFECTIVE = {
     " previous_response_id reasoning temperature text tool_choice tools top_p truncation",
     EMBEDDINGS: "dimensions encoding_format input model",
 }
-"""What has an effect, or comes back in the answer."""
+"""Fields with an effect, or fields that the response repeats."""
 
 PARAMETERS = {
     CHAT: chat_create_params.CompletionCreateParamsBase,
@@ -39,7 +39,7 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("path", PARAMETERS)
-def test_every_parameter_of_openais_client_has_an_effect_or_is_told(path: str) -> None:
+def test_every_parameter_of_openais_client_has_an_effect_or_is_reported(path: str) -> None:
     parameters = set(PARAMETERS[path].__annotations__)
     handled = NO_EFFECT[path].keys() | REFUSED.get(path, set())
     assert parameters - handled == set(EFFECTIVE[path].split())
@@ -59,7 +59,7 @@ class Request(BaseModel):
 
 
 class ResponsesRequest(BaseModel):
-    """As vLLM's, whose parts are models of openai-python."""
+    """A model like vLLM's, whose parts are models of openai-python."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -85,7 +85,7 @@ class OutputConfig(BaseModel):
 
 
 class Strict(BaseModel):
-    """As vLLM's models of Anthropic's requests are: they drop what they do not know."""
+    """A model like vLLM's models of Anthropic's requests: they drop unknown fields."""
 
     model: str
     metadata: dict[str, Any] | None = None
@@ -116,7 +116,7 @@ def ignored(path: str = CHAT, **fields: Any) -> tuple[str, ...]:
         ({"stream_options": {"include_obfuscation": True}}, {"stream_options.include_obfuscation"}),
     ],
 )
-def test_what_has_no_effect_is_named_with_what_was_meant(fields: dict[str, Any], named: Any) -> None:
+def test_ignored_fields_are_named_with_a_suggestion(fields: dict[str, Any], named: Any) -> None:
     assert set(ignored(**fields)) == set(named)
 
 
@@ -138,12 +138,12 @@ LOGPROBS = {"include": ["message.output_text.logprobs"]}
         ({"top_logprobs": 0}, ()),
     ],
 )
-def test_parts_of_a_response_that_have_no_effect_are_named(fields: dict[str, Any], named: Any) -> None:
+def test_ignored_parts_of_a_responses_request_are_named(fields: dict[str, Any], named: Any) -> None:
     body = ResponsesRequest.model_validate(fields)
     assert set(find_ignored(RESPONSES, body, body.model_extra or {})) == set(named)
 
 
-def test_store_has_an_effect_where_answers_are_stored() -> None:
+def test_store_has_an_effect_only_if_responses_are_stored() -> None:
     assert find_ignored(RESPONSES, ResponsesRequest(store=True), {}, stores=True) == ()
 
 
@@ -156,12 +156,12 @@ def test_store_has_an_effect_where_answers_are_stored() -> None:
         ({"output_config": {"task_budget": {"type": "tokens", "total": 9}}}, ("output_config.task_budget",)),
     ],
 )
-def test_parts_of_a_message_are_those_that_were_sent(fields: dict[str, Any], named: Any) -> None:
+def test_ignored_parts_of_a_messages_request_are_named(fields: dict[str, Any], named: Any) -> None:
     sent = {"model": "m", **fields}
     assert find_ignored(MESSAGES, Strict.model_validate(sent), sent) == named
 
 
-def test_a_model_that_drops_what_it_does_not_know_is_compared_with_the_body() -> None:
+def test_fields_dropped_by_a_model_class_are_found_in_the_body() -> None:
     sent = {"model": "m", "metadata": {"user_id": "u"}, "mcp_servers": [{"name": "x"}], "modle": "m"}
     assert set(find_ignored(MESSAGES, Strict.model_validate(sent), sent)) == {
         "metadata",
@@ -193,7 +193,7 @@ def adapted(path: str, **fields: Any) -> dict[str, Any]:
         (RESPONSES, {"conversation": {"id": "conv_1"}}, "conversation"),
     ],
 )
-def test_what_would_be_lost_is_refused(path: str, fields: dict[str, Any], param: str) -> None:
+def test_fields_whose_meaning_would_be_lost_are_rejected(path: str, fields: dict[str, Any], param: str) -> None:
     with pytest.raises(Incompatible) as refused:
         adapt_body(path, json.dumps({"model": "m", **fields}).encode())
     assert (refused.value.error.status, refused.value.error.param) == (400, param)
@@ -210,7 +210,7 @@ def test_what_would_be_lost_is_refused(path: str, fields: dict[str, Any], param:
         (RESPONSES, {"input": [{"type": "function_call"}]}, {"input": [{"type": "function_call"}]}),
     ],
 )
-def test_what_asks_for_nothing_is_taken(path: str, fields: dict[str, Any], left: dict[str, Any]) -> None:
+def test_fields_with_empty_values_are_accepted(path: str, fields: dict[str, Any], left: dict[str, Any]) -> None:
     assert adapted(path, **fields) == left
 
 
@@ -229,6 +229,6 @@ CITED = {"type": "document", "source": TEXT, "citations": {"enabled": True}}
         (f"{MESSAGES}/count_tokens", [CITED], ()),
     ],
 )
-def test_documents_that_ask_to_be_cited_are_named(path: str, blocks: list[Any], named: tuple[str, ...]) -> None:
+def test_documents_with_citations_enabled_are_named(path: str, blocks: list[Any], named: tuple[str, ...]) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": blocks}, "odd"]}
     assert adapt_body(path, json.dumps(body).encode()).ignored == named

@@ -51,14 +51,14 @@ class Refused(ValueError):
         ([], {}, ("The request is not valid.", None, None)),
     ],
 )
-def test_one_sentence_says_what_is_wrong_and_where(
+def test_one_message_says_what_is_wrong_and_where(
     errors: list[dict[str, Any] | str], body: Any, expected: tuple[str, str | None, str | None]
 ) -> None:
     error = of_validation(errors, body)
     assert (error.status, (error.message, error.code, error.param)) == (400, expected)
 
 
-def test_of_a_unions_forms_the_one_that_was_meant_is_named() -> None:
+def test_an_error_of_a_union_names_the_intended_form() -> None:
     body = {"messages": [{"role": "user", "content": [{"type": "text", "text": 7}]}]}
     content = (*MESSAGES, 0, "UserMessage", "content")
     errors = [
@@ -72,7 +72,7 @@ def test_of_a_unions_forms_the_one_that_was_meant_is_named() -> None:
     assert error.param == "messages.0.content.0.text"
 
 
-def test_a_page_that_came_as_text_becomes_its_first_sentence() -> None:
+def test_a_pydantic_report_becomes_its_first_message() -> None:
     page = (
         "2 validation errors for ChatCompletionRequest\nmessages.0.role\n  Field required [type=missing, "
         "input_value={}, input_type=dict]\n    For further information visit https://errors.pydantic.dev/2.11/v/missing\n"
@@ -104,11 +104,11 @@ def test_a_page_that_came_as_text_becomes_its_first_sentence() -> None:
         ),
     ],
 )
-def test_no_form_of_a_page_is_passed_on(said: str, sentence: str) -> None:
+def test_a_pydantic_report_is_never_passed_on(said: str, sentence: str) -> None:
     assert clean(said) == sentence
 
 
-def test_a_long_list_of_wrong_items_takes_time_in_proportion() -> None:
+def test_a_long_list_of_invalid_items_is_processed_in_linear_time() -> None:
     body = {"input": ["a", 1] * 20_000}
     errors = [
         {"type": "int_type", "loc": ("body", "input", "list[int]", number), "msg": "Input should be an integer"}
@@ -117,7 +117,7 @@ def test_a_long_list_of_wrong_items_takes_time_in_proportion() -> None:
     assert of_validation(errors, body).param == "input.0"
 
 
-def test_a_sentence_has_a_longest_length() -> None:
+def test_a_message_has_a_maximum_length() -> None:
     name = "x" * 3 * MAX_VALIDATION_MESSAGE_LENGTH
     error = of_validation([{"type": "extra_forbidden", "loc": ("body", name), "msg": "Not permitted"}], {name: 1})
     assert len(error.message) <= MAX_VALIDATION_MESSAGE_LENGTH

@@ -1,4 +1,4 @@
-"""A conversation that Anthropic's or OpenAI's servers began goes on here: their blocks become what vLLM takes."""
+"""A conversation from Anthropic's or OpenAI's servers continues here: its blocks are converted for vLLM."""
 
 import json
 from typing import Any
@@ -78,7 +78,7 @@ def document(**source: Any) -> dict[str, Any]:
         ({"type": "of-next-year"}, [{"type": "of-next-year"}]),
     ],
 )
-def test_blocks_of_anthropics_servers_are_text(
+def test_blocks_of_anthropics_servers_become_text(
     path: str, block: dict[str, Any], converted: list[dict[str, Any]]
 ) -> None:
     messages = [QUESTION, {"role": "assistant", "content": [TEXT, block]}, QUESTION]
@@ -86,7 +86,7 @@ def test_blocks_of_anthropics_servers_are_text(
     assert content["messages"] == [QUESTION, {"role": "assistant", "content": [TEXT, *converted]}, QUESTION]
 
 
-def test_the_result_of_a_clients_tool_keeps_its_documents() -> None:
+def test_the_result_of_a_client_tool_keeps_its_documents() -> None:
     tool_result = {
         "type": "tool_result",
         "tool_use_id": "toolu_1",
@@ -113,7 +113,7 @@ def test_the_result_of_a_clients_tool_keeps_its_documents() -> None:
         ),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_sentence(block: dict[str, Any], says: str) -> None:
+def test_unreadable_history_is_rejected_with_one_message(block: dict[str, Any], says: str) -> None:
     with pytest.raises(Incompatible, match=says) as refused:
         adapt_body(MESSAGES, json.dumps({"messages": [{"role": "user", "content": [block]}]}).encode())
     assert refused.value.error.param == "messages"
@@ -181,14 +181,16 @@ EXEC = {"type": "exec", "command": ["ls"], "env": {}}
         ({"type": "item_reference", "id": "msg_1"}, [{"type": "item_reference", "id": "msg_1"}]),
     ],
 )
-def test_items_of_openais_servers_are_calls_or_nothing(item: dict[str, Any], converted: list[dict[str, Any]]) -> None:
+def test_items_of_openais_servers_become_calls_or_are_dropped(
+    item: dict[str, Any], converted: list[dict[str, Any]]
+) -> None:
     fields = {"input": [QUESTION, item, QUESTION], "tools": [FUNCTION]}
     content = json.loads(adapt_body(RESPONSES, json.dumps(fields).encode()).content)
     assert content == {**fields, "input": [QUESTION, *converted, QUESTION]}
 
 
 @pytest.mark.parametrize("kind", ["additional_tools", "tool_search_output"])
-def test_tools_within_the_input_are_among_the_others(kind: str) -> None:
+def test_tools_within_the_input_join_the_other_tools(kind: str) -> None:
     item = {"type": kind, "role": "developer", "tools": [{**FUNCTION, "name": "write"}, {"type": "web_search"}]}
     body = adapt_body(RESPONSES, json.dumps({"input": [item, QUESTION], "tools": [FUNCTION]}).encode())
     content = json.loads(body.content)
@@ -199,7 +201,7 @@ def test_tools_within_the_input_are_among_the_others(kind: str) -> None:
     assert [tool["name"] for tool in alone["tools"]] == ["write"]
 
 
-def test_of_tools_with_one_name_the_last_counts() -> None:
+def test_the_last_of_several_tools_with_one_name_is_used() -> None:
     newer = {**FUNCTION, "description": "Newer."}
     other = {"type": "custom", "name": "read"}
     servers = [{"type": "mcp", "server_label": label} for label in "ab"]
@@ -220,20 +222,20 @@ def test_searches_in_one_namespace_add_to_it() -> None:
     assert converted["tools"] == [FUNCTION, 7, namespace_of("read", "send")]
 
 
-def test_many_tools_within_the_input_take_time_in_proportion() -> None:
+def test_many_tools_within_the_input_are_processed_in_linear_time() -> None:
     namespace = {"type": "namespace", "name": "mail", "tools": [FUNCTION]}
     item = {"type": "additional_tools", "tools": [namespace] * 100_000}
     converted = json.loads(adapt_body(RESPONSES, json.dumps({"input": [item]}).encode()).content)
     assert converted["tools"] == [namespace]
 
 
-def test_what_nothing_makes_here_is_not_asked_for() -> None:
+def test_included_fields_that_no_tool_can_produce_are_dropped() -> None:
     include = ["reasoning.encrypted_content", "web_search_call.action.sources", "web_search_call.results"]
     content = json.loads(adapt_body(RESPONSES, json.dumps({"input": "Hi", "include": include}).encode()).content)
     assert content["include"] == ["reasoning.encrypted_content"]
 
 
-def test_what_nobody_knows_is_left_to_vllm_to_refuse() -> None:
+def test_unknown_included_fields_pass_to_vllm() -> None:
     include = ["web_search_call.results", "web_search_call.result", {}]
     content = json.loads(adapt_body(RESPONSES, json.dumps({"input": "Hi", "include": include}).encode()).content)
     assert content["include"] == ["web_search_call.result", {}]
@@ -255,7 +257,7 @@ def test_what_nobody_knows_is_left_to_vllm_to_refuse() -> None:
         (RESPONSES, {"input": [{"type": "message", "role": "user", "content": "additional_tools"}], "tools": {}}),
     ],
 )
-def test_what_is_wrong_otherwise_is_left_to_vllm(path: str, fields: dict[str, Any]) -> None:
+def test_other_invalid_history_passes_to_vllm(path: str, fields: dict[str, Any]) -> None:
     assert json.loads(adapt_body(path, json.dumps(fields).encode()).content) == fields
 
 
@@ -269,7 +271,7 @@ def test_what_is_wrong_otherwise_is_left_to_vllm(path: str, fields: dict[str, An
         (RESPONSES, b'{"input": [{"type": "shell_call", "call_id": "x", "action": {"commands": %s}}]}'),
     ],
 )
-def test_nesting_beyond_what_can_be_written_is_refused(path: str, around: bytes, depth: int) -> None:
+def test_nesting_that_is_too_deep_to_serialize_is_rejected(path: str, around: bytes, depth: int) -> None:
     try:
         adapt_body(path, around % (b"[" * depth + b"]" * depth))
     except Incompatible as refused:

@@ -1,4 +1,4 @@
-"""What differs between vLLM's versions, as far as it can be seen without vLLM."""
+"""Differences between vLLM's versions that can be tested without vLLM."""
 
 import asyncio
 import gc
@@ -29,7 +29,7 @@ class Engine:
     [(True, False, True), (False, True, False), (None, False, True), (None, True, False)],
     ids=["0.31", "0.31, in part", "0.26", "0.26, in part"],
 )
-def test_whether_the_whole_engine_is_awake(returned: bool | None, sleeps: bool, awake: bool) -> None:
+def test_an_engine_is_awake_only_if_all_of_it_is(returned: bool | None, sleeps: bool, awake: bool) -> None:
     assert asyncio.run(vllm_compat.wake_up(Engine(returned, sleeps), None)) is awake
 
 
@@ -57,14 +57,14 @@ def test_unfinished_requests_are_counted_for_each_engine(client: Any, counts: di
     assert vllm_compat.requests_by_engine(client)() == counts
 
 
-def test_the_first_module_that_is_there_is_taken() -> None:
+def test_the_first_existing_module_is_used() -> None:
     assert vllm_compat._first_module("json.gone", "json.decoder", "json").__name__ == "json.decoder"
     with pytest.raises(ModuleNotFoundError, match=r"json\.gone"):
         vllm_compat._first_module("json.missing", "json.gone")
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_garbage_collector_is_off_for_imports_only(fails: bool) -> None:
+def test_the_garbage_collector_is_disabled_only_during_imports(fails: bool) -> None:
     frozen = gc.get_freeze_count()
     try:
         with suppress(ValueError), vllm_compat.quick_imports():
@@ -72,13 +72,13 @@ def test_the_garbage_collector_is_off_for_imports_only(fails: bool) -> None:
             if fails:
                 raise ValueError("a wrong setting")
         assert gc.isenabled()
-        assert gc.get_freeze_count() > frozen, "what was imported is not looked at again"
+        assert gc.get_freeze_count() > frozen, "an imported module is not searched again"
     finally:
         gc.unfreeze()
 
 
 class Tokenizer:
-    """Reads words; what it does not know is number 0."""
+    """A tokenizer of words; unknown words have the ID 0."""
 
     unk_token_id = 0
     known = {"<mark>": 7}  # noqa: RUF012 - never changed
@@ -89,7 +89,7 @@ class Tokenizer:
         return [1] * add_special_tokens + [self.known.get(word, 0) for word in text.split("-")]
 
 
-def test_a_token_is_what_the_tokenizer_reads_as_one() -> None:
+def test_a_text_is_a_token_if_the_tokenizer_gives_one_id() -> None:
     token_id = vllm_compat.token_id_of(SimpleNamespace(get_tokenizer=Tokenizer))
     assert [token_id(text) for text in ("<mark>", "<mark>-<mark>", "unknown", "<raises>")] == [7, None, None, None]
 

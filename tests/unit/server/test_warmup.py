@@ -23,18 +23,18 @@ LIFESPAN: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "app": "vllm"
         (("plugin",), False, []),
     ],
 )
-def test_the_request_fits_the_task(tasks: tuple[str, ...], chat_template: bool, paths: list[str]) -> None:
+def test_the_warmup_request_matches_the_task(tasks: tuple[str, ...], chat_template: bool, paths: list[str]) -> None:
     assert [request.path for request in for_tasks(tasks, "served", chat_template)] == paths
 
 
-def test_the_chat_names_the_model_as_it_is_served() -> None:
-    """Without a name vLLM takes it, and our own route refuses it."""
+def test_the_warmup_chat_uses_the_served_model_name() -> None:
+    """Without a name vLLM accepts it, and Forebay's own route rejects it."""
     *_, chat = for_tasks(("generate",), "served", chat_template=True)
     assert json.loads(chat.body)["model"] == "served"
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_only_an_answer_counts(status: int) -> None:
+async def test_only_a_successful_response_counts(status: int) -> None:
     seen: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +52,7 @@ async def test_only_an_answer_counts(status: int) -> None:
     assert json.loads(body["body"])["max_tokens"] == 1
 
 
-async def test_the_asker_does_not_leave_before_the_answer() -> None:
+async def test_the_warmup_client_stays_connected_until_the_response() -> None:
     """As vLLM does it: what the client sends next is waited for beside the work, and a disconnect cancels the work."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +67,7 @@ async def test_the_asker_does_not_leave_before_the_answer() -> None:
     await asyncio.wait_for(send_warm_up(app, LIFESPAN, REQUESTS["generate"]), 5)
 
 
-async def test_an_answer_of_nothing_is_none() -> None:
+async def test_an_empty_response_does_not_count() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"null"})
@@ -76,7 +76,7 @@ async def test_an_answer_of_nothing_is_none() -> None:
         await send_warm_up(app, LIFESPAN, REQUESTS["generate"])
 
 
-async def test_an_app_that_raises_is_told_as_its_answer() -> None:
+async def test_an_exception_of_the_app_is_reported_as_its_response() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise LookupError("no such template")
 

@@ -1,4 +1,4 @@
-"""Asking an operator's ops port."""
+"""Requests to an operator's ops port."""
 
 from tests.fetch import fetch
 

@@ -14,7 +14,7 @@ BASES = ("/v1", "/v2/any-id/openai/v1")
 
 both_urls = pytest.mark.parametrize("base", BASES)
 
-SECONDS = 60.0
+CALL_TIMEOUT = 60.0
 
 
 def request(
@@ -23,7 +23,7 @@ def request(
     """The status and the text of the answer; "" is no key."""
     headers = {"content-type": kind} | ({"authorization": f"Bearer {key}"} if key else {})
     http_request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", body, headers, method=method)
-    return fetch(http_request, SECONDS)
+    return fetch(http_request, CALL_TIMEOUT)
 
 
 def post(server: Server, path: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
@@ -57,11 +57,11 @@ def send_file(server: Server, path: str, file: bytes, **fields: str) -> tuple[in
 
 def client(server: Server, base: str) -> OpenAI:
     """The official client, which does not try again."""
-    return OpenAI(base_url=f"http://127.0.0.1:{server.port}{base}", api_key=KEY, max_retries=0, timeout=SECONDS)
+    return OpenAI(base_url=f"http://127.0.0.1:{server.port}{base}", api_key=KEY, max_retries=0, timeout=CALL_TIMEOUT)
 
 
 def assert_not_available(answer: tuple[int, Any]) -> None:
-    """The clear word for what the loaded model cannot do."""
+    """The clear message about an unsupported action of the loaded model."""
     status, content = answer
     assert (status, content["error"]["code"]) == (404, "not_available_for_model"), content
     assert content["error"]["message"].endswith("is not available for this model.")

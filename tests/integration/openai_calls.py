@@ -52,7 +52,7 @@ def chat(**more: Any) -> dict[str, Any]:
 
 @contextmanager
 def ready_pod(gateway: Gateway, name: str, key: str = KEY) -> Iterator[CannedPod]:
-    """A pod that Kubernetes takes for ready, for as long as the context lasts."""
+    """A pod that Kubernetes lists as ready while the context lasts."""
     with CannedPod() as pod:
         gateway.pods(name, pod)
         wait_until_listed(gateway, name, pod, key)
@@ -60,13 +60,13 @@ def ready_pod(gateway: Gateway, name: str, key: str = KEY) -> Iterator[CannedPod
 
 
 def wait_until_listed(gateway: Gateway, name: str, pod: CannedPod, key: str = KEY) -> None:
-    """Wait until the gateway asks a pod for its models."""
+    """Wait until the gateway polls a pod for its models."""
 
     def asks() -> bool:
         send(gateway.port, "GET", f"/v2/{name}/openai/v1/models", key=key)
         return bool(pod.requests)
 
-    wait_for(asks, "the gateway knows the pod")
+    wait_for(asks, "the gateway has the pod in its directory")
     pod.requests.clear()
 
 

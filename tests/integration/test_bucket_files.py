@@ -9,7 +9,7 @@ import pytest
 from obstore.store import S3Store
 
 from forebay_gateway.batches import objects
-from forebay_gateway.batches.bucket import Bucket, BucketSettings, ContentGone
+from forebay_gateway.batches.bucket import Bucket, BucketSettings, ContentMissing
 from forebay_gateway.batches.bucket_reaper import reap
 from forebay_gateway.batches.bucket_results import RESULTS_PART_BYTES, BucketResults
 from forebay_gateway.batches.contents import PART_BYTES, Content, TextContent, read_pieces
@@ -109,10 +109,10 @@ async def test_objects_deleted_by_others_are_reported_as_missing(files: FileStor
     await upload(files, b"x")
     opened = await files.open(KEY, "file-a")
     bucket_server.empty()
-    with pytest.raises(ContentGone):
+    with pytest.raises(ContentMissing):
         await opened.read(0, 1)
     await files.extend(KEY, await files.find(KEY, "file-a") or {}, 60 * objects.DAY)
-    with pytest.raises(ContentGone):
+    with pytest.raises(ContentMissing):
         await FileStore(files.documents).open(KEY, "file-a")
 
 

@@ -37,7 +37,7 @@ _CODE = re.compile(r"<Code>(\w{1,100})</Code>")
 """The code in an error of S3."""
 
 
-class ContentGone(Exception):
+class ContentMissing(Exception):
     """The bucket has no such object: somebody else deleted it."""
 
 
@@ -92,11 +92,11 @@ class Bucket:
         await self._try(obstore.put_async(self._open(), name, data, use_multipart=False))
 
     async def read(self, name: str, start: int, length: int) -> bytes:
-        """Read `length` bytes of an object from `start`. Raises ContentGone."""
+        """Read `length` bytes of an object from `start`. Raises ContentMissing."""
         try:
             data = await self._try(obstore.get_range_async(self._open(), name, start=start, length=length))
         except FileNotFoundError as error:
-            raise ContentGone from error
+            raise ContentMissing from error
         return bytes(data)
 
     async def delete(self, names: Sequence[str]) -> None:

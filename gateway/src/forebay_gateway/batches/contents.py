@@ -33,7 +33,7 @@ class Content(Protocol):
     size: int
 
     async def read(self, start: int, length: int) -> bytes:
-        """Read `length` bytes from `start`, fewer at the end. Raises Unavailable and ContentGone."""
+        """Read `length` bytes from `start`, fewer at the end. Raises Unavailable and ContentMissing."""
 
 
 class TextContent:

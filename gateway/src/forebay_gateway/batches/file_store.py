@@ -8,7 +8,7 @@ import json
 import time
 from contextlib import suppress
 
-from forebay_gateway.batches.bucket import Bucket, ContentGone
+from forebay_gateway.batches.bucket import Bucket, ContentMissing
 from forebay_gateway.batches.contents import (
     BucketContent,
     Content,
@@ -55,12 +55,12 @@ class FileStore:
         )
 
     async def open(self, key: EndpointKey, file_id: str) -> Content:
-        """Open the content of a file. Content from a document is in memory as a whole. Raises ContentGone."""
+        """Open the content of a file. Content from a document is in memory as a whole. Raises ContentMissing."""
         parts = await self.documents.get(key, STORED, file_id)
         if parts is None:
             return TextContent(await self.documents.get(key, "content", file_id) or "")
         if self.bucket is None:
-            raise ContentGone
+            raise ContentMissing
         return BucketContent(self.bucket, file_folder(key, file_id), parse_content_parts(parts))
 
     async def put_text(self, key: EndpointKey, file: ApiObject, content: str, *, bounded: bool = True) -> None:

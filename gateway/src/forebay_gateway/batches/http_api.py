@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from forebay_gateway.batches import objects
-from forebay_gateway.batches.bucket import ContentGone
+from forebay_gateway.batches.bucket import ContentMissing
 from forebay_gateway.batches.contents import PIECE_BYTES, Content, read_pieces
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.objects import ApiObject
@@ -144,8 +144,8 @@ class BatchApi:
         if await self._files.is_in_bucket(key, name):
             try:
                 content = await self._files.open(key, name)
-            except ContentGone:
-                raise Refused(_gone(name)) from None
+            except ContentMissing:
+                raise Refused(_content_missing(name)) from None
             pieces = self._read_pieces(key, name, content)
             return BatchAnswer(b"", OCTETS, pieces, content.size)
         async with self._lock(key):
@@ -162,8 +162,8 @@ class BatchApi:
             try:
                 async for piece in read_pieces(content):
                     yield piece
-            except ContentGone:
-                raise Refused(_gone(name)) from None
+            except ContentMissing:
+                raise Refused(_content_missing(name)) from None
             except Unavailable:
                 raise Refused(_STORE_UNAVAILABLE) from None
 
@@ -327,7 +327,7 @@ def _read_output_retention(expiry: object) -> int | None:
     return seconds
 
 
-def _gone(name: str) -> ApiError:
+def _content_missing(name: str) -> ApiError:
     return ApiError(404, f"The content of the file {name} is no longer in the bucket.", "not_found", "id")
 
 

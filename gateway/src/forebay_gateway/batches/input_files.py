@@ -40,7 +40,7 @@ class InputFiles:
     async def read(
         self, key: EndpointKey, file: str, route: str, *, begun: bool
     ) -> tuple[BatchRequests, list[ApiObject]]:
-        """Read the requests of a file. Returns them and the errors of the file. Raises ContentGone and Unavailable.
+        """Read the requests of a file. Returns them and the errors of the file. Raises ContentMissing and Unavailable.
 
         `begun`: the batch has been validated before, so the bounds of lines are not checked again.
         """

@@ -117,7 +117,7 @@ class BatchRequests:
         return self._lengths[number]
 
     async def read(self, number: int) -> Request:
-        """Read one request. Raises Unavailable and ContentGone."""
+        """Read one request. Raises Unavailable and ContentMissing."""
         line = _LINE.decode(await self._line(self._starts[number], self._lengths[number]))
         return Request(read_text(line.custom_id), str(memoryview(line.body), "utf-8", "replace"))
 
@@ -140,7 +140,7 @@ async def read_requests(
     """Read an input file. Returns its requests, and the errors of its lines in the form of a batch object.
 
     Other tasks run between slices of the file. A large line is checked in a `long_step`. Raises Unavailable and
-    ContentGone.
+    ContentMissing.
     """
     requests = BatchRequests(content)
     errors: list[ApiObject] = []

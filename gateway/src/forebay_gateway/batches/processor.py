@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 
 from forebay_gateway.batches import objects
-from forebay_gateway.batches.bucket import ContentGone
+from forebay_gateway.batches.bucket import ContentMissing
 from forebay_gateway.batches.bucket_results import BucketResults
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.input_files import InputFiles
@@ -249,7 +249,7 @@ class _Batch:
             return
         try:
             status = await self._process()
-        except ContentGone:
+        except ContentMissing:
             status = self._fail("file_gone", "The input file is no longer in the bucket, or the bucket is off.")
         if status != BATCH_GONE:
             await self._save()
@@ -257,9 +257,9 @@ class _Batch:
         BATCHES.labels(status).inc()
 
     async def _process(self) -> str:
-        """Process the batch. Returns the state in which it ends. Raises ContentGone."""
+        """Process the batch. Returns the state in which it ends. Raises ContentMissing."""
         if await self._files.lacks_bucket(self._key, self._batch):
-            raise ContentGone
+            raise ContentMissing
         begun = self._batch["status"] != "validating"
         file, route = self._batch["input_file_id"], self._batch["endpoint"]
         requests, errors = await self._inputs.read(self._key, file, route, begun=begun)

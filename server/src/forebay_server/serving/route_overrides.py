@@ -43,7 +43,7 @@ def replace_routes(app: FastAPI) -> None:
         endpoint = make(route.endpoint) if make else route.endpoint
         app.add_api_route(
             route.path,
-            shape_errors(endpoint),
+            shape_errors(endpoint, route.path),
             methods=list(route.methods),
             dependencies=route.dependencies,
             responses=route.responses,
@@ -92,8 +92,11 @@ def refuse_unparsed(request: Request) -> Response | None:
     return error_response(error, request.url.path)
 
 
-def shape_errors(endpoint: RouteHandler) -> RouteHandler:
-    """Wrap `endpoint`, so that the errors that it returns have the shape of the called API."""
+def shape_errors(endpoint: RouteHandler, path: str) -> RouteHandler:
+    """Wrap the `endpoint` of a path, so that the errors that it returns have the shape of the called API.
+
+    The answer's headers name the fields of the request that have no effect.
+    """
     names = inspect.signature(endpoint).parameters
     request_name = next((name for name in names if name in ("raw_request", "request")), "")
 
@@ -102,7 +105,7 @@ def shape_errors(endpoint: RouteHandler) -> RouteHandler:
         request = kwargs.get("raw_request") or kwargs.get(request_name)
         if isinstance(request, Request):
             request.state.parsed = True
-            response_headers.add_ignored(request.state, await _ignored(kwargs.get("request"), request))
+            response_headers.add_ignored(request.state, await _ignored(path, kwargs.get("request"), request))
         answer = await endpoint(*args, **kwargs)
         if isinstance(answer, Response) and answer.status_code >= 400:
             return reshape(answer, request if isinstance(request, Request) else None)
@@ -111,13 +114,13 @@ def shape_errors(endpoint: RouteHandler) -> RouteHandler:
     return wrapper
 
 
-async def _ignored(body: Any, request: Request) -> tuple[str, ...]:
-    """The fields of a request that have no effect. `body`: the body as vLLM parsed it."""
+async def _ignored(path: str, body: Any, request: Request) -> tuple[str, ...]:
+    """The fields of a request for `path` that have no effect. `body`: the body as vLLM parsed it."""
     if not hasattr(body, "model_fields_set"):
         return ()
     others = await request.json() if body.model_extra is None else body.model_extra  # parsed once already
     stores = getattr(getattr(request.app.state, "openai_serving_responses", None), "enable_store", False)
-    return find_ignored(routes.read_path(request.url.path).path, body, others, stores=stores)
+    return find_ignored(path, body, others, stores=stores)
 
 
 def _is_served(path: str) -> bool:

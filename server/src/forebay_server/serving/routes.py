@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from forebay_protocol.errors import ApiDialect
-from forebay_protocol.routes import PROBES, dialect_of, locate
+from forebay_protocol.routes import PROBES, ROUTES, dialect_of, locate
 
 ROOT_ROUTES = frozenset({"classify", "detokenize", "pooling", "tokenize", "tokenizer_info"})
 """Routes that clients call under /v1/, and that vLLM has at the root."""
@@ -88,6 +88,10 @@ class RequestedRoute:
 
 def read_path(path: str) -> RequestedRoute:
     """Find the route that a path names, in any of the clients' spellings."""
+    return _CANONICAL.get(path) or _parse_path(path)
+
+
+def _parse_path(path: str) -> RequestedRoute:
     location = locate(path, _ABSENT)
     if location is None:
         return RequestedRoute(path, served=False, api=dialect_of(path))
@@ -107,3 +111,7 @@ def is_reached(path: str) -> bool:
     """Whether clients can reach a path of vLLM's app."""
     route = read_path(path)
     return route.served and route.path == path
+
+
+_CANONICAL = {path: _parse_path(path) for path in (*(f"/v1/{route}" for route in ROUTES), *PROBES)}
+"""The routes by the paths that most clients use, so that a request for them needs no parsing."""

@@ -76,15 +76,13 @@ def test_a_request_starts_an_endpoint_at_zero_which_scales_to_zero_again(operato
     deployment = operator.kubectl.get("deployment", "one")
     assert deployment
     assert deployment["spec"]["replicas"] == 0
-    asked = [
-        each.resource
-        for each in operators_requests(operator.kubectl, operator.system.namespace)
-        if each.verb == "patch"
-    ]
-    written = [resource for resource in asked if resource in ("endpointslices", "deployments")]
-    assert written[-2:] == ["endpointslices", "deployments"], (
-        "the slice points to the gateway before the pods are deleted"
-    )
+    requests = operators_requests(operator.kubectl, operator.system.namespace)
+    written = [each.resource for each in requests if each.verb in ("patch", "update")]
+    scaled_to_zero = len(written) - written[::-1].index("inferenceendpoints/scale")
+    assert [each for each in written[scaled_to_zero:] if each in ("endpointslices", "deployments")][:2] == [
+        "endpointslices",
+        "deployments",
+    ], "the slice points to the gateway before the pods are deleted"
     told = {each["reason"] for each in operator.kubectl.list("events")}
     assert "Scaled" in told
 

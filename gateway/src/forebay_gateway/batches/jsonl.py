@@ -181,14 +181,14 @@ async def _read_lines(content: Content, longest: int) -> AsyncIterator[tuple[int
     if await content.read(0, len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK:
         start = len(BYTE_ORDER_MARK)
     async for piece in read_pieces(content, start):
-        for place in range(0, len(piece), BYTES_PER_STEP):
-            first, *lines = piece[place : place + BYTES_PER_STEP].split(b"\n")
-            left += first
-            for line in lines:
-                size = len(left)
-                yield start, left
-                start += size + 1
-                left = bytearray(line)
+        place = 0
+        while (end := piece.find(b"\n", place)) >= 0:  # one by one: a split of many short lines is a long step
+            left += piece[place:end]
+            size = len(left)
+            yield start, left
+            start += size + 1
+            left, place = bytearray(), end + 1
+        left += piece[place:] if place else piece
         if len(left) > longest:
             break
     if left:

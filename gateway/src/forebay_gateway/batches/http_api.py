@@ -174,15 +174,16 @@ class BatchApi:
             return await self._store_file(call, call.body)
 
     async def _store_file(self, call: BatchApiCall, body: bytes | bytearray) -> ApiObject:
-        """Store a file from a complete body, in documents."""
-        async with self._scheduler.exclusive_step(call.key[0]):
-            try:
+        """Store a file from a complete body, in documents. It takes two steps, as either of them may be long."""
+        try:
+            async with self._scheduler.exclusive_step(call.key[0]):
                 upload = read_upload(call.content_type, body)
-            except BadUpload as error:
-                raise _bad(str(error), error.param) from None
-        size = len(upload.content.encode())
-        file = _new_file(upload, size, objects.new_file_id())
-        await asyncio.shield(self._files.put_text(call.key, file, upload.content))
+            async with self._scheduler.exclusive_step(call.key[0]):
+                text = upload.decode()
+        except BadUpload as error:
+            raise _bad(str(error), error.param) from None
+        file = _new_file(upload, len(upload.content), objects.new_file_id())
+        await asyncio.shield(self._files.put_text(call.key, file, text))
         return file
 
     async def _receive_file(self, call: BatchApiCall, body: BodyStream) -> ApiObject:

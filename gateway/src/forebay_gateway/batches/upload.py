@@ -55,9 +55,16 @@ class UploadFields:
 
 @dataclass(frozen=True)
 class Upload(UploadFields):
-    """The fields of a form and the content of its file."""
+    """The fields of a form and the content of its file, as a view of the body."""
 
-    content: str
+    content: memoryview
+
+    def decode(self) -> str:
+        """The content as text. Raises BadUpload."""
+        try:
+            return str(self.content, "utf-8")
+        except UnicodeDecodeError:
+            raise BadUpload(NOT_UTF8, "file") from None
 
 
 def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
@@ -71,12 +78,8 @@ def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
     file = parts.pop("file", None)
     if file is None:
         raise BadUpload(NO_FILE, "file")
-    try:
-        content = str(file.content, "utf-8")
-    except UnicodeDecodeError:
-        raise BadUpload(NOT_UTF8, "file") from None
     retention, purpose = (_read_field(parts, name) for name in (EXPIRY_FIELD, "purpose"))
-    return Upload(file.filename or "file", purpose, _read_seconds(retention), content)
+    return Upload(file.filename or "file", purpose, _read_seconds(retention), file.content)
 
 
 async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter, max_bytes: int) -> UploadFields:

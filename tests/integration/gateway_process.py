@@ -80,12 +80,21 @@ class Gateway:
             return dict(json.load(reply)["endpoints"].get(f"{self.kubectl.namespace}/{name}", {}))
 
     def endpoint(
-        self, name: str, *, keys: Sequence[str] = (KEY,), models: Sequence[str] = (MODEL,), **spec: Any
+        self,
+        name: str,
+        *,
+        keys: Sequence[str] = (KEY,),
+        models: Sequence[str] = (MODEL,),
+        models_known: str = "All",
+        **spec: Any,
     ) -> int:
-        """Make an endpoint at zero that scales, as the operator would have it. Returns its gateway port."""
+        """Make an endpoint at zero that scales, as the operator would have it. Returns its gateway port.
+
+        `models_known` is status.modelsKnown; "" is for an operator that does not set it.
+        """
         port = free_gateway_port()
         self.kubectl.apply(endpoint(name, **{"replicas": 0, "scaling": {"maxReplicas": 2}, **spec}))
-        self.status(name, models=list(models))
+        self.status(name, models=list(models), **({"modelsKnown": models_known} if models_known else {}))
         self.write_gateway_slice(name, port)
         if keys:
             self.let_in(name, *keys)

@@ -128,11 +128,14 @@ def refusing(gateway: Gateway) -> Iterator[int]:
     assert gateway.replicas("refusing") == 0
 
 
-def test_a_model_name_that_may_be_in_a_secret_starts_its_endpoint(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
-    gateway.endpoint("hidden", envFrom=[{"secretRef": {"name": "settings"}}])
-    asking = pool.submit(gateway.client(gateway.url("hidden")).chat.completions.create, model="mine", messages=HELLO)
-    wait_for(lambda: gateway.replicas("hidden") == 1, "the endpoint is started")
-    with ready_pod(gateway, "hidden"):
+@pytest.mark.parametrize(("name", "known"), [("hidden", "Some"), ("unsaid", "")])
+def test_a_model_name_that_the_operator_may_not_know_starts_its_endpoint(
+    gateway: Gateway, pool: ThreadPoolExecutor, name: str, known: str
+) -> None:
+    gateway.endpoint(name, models_known=known)
+    asking = pool.submit(gateway.client(gateway.url(name)).chat.completions.create, model="mine", messages=HELLO)
+    wait_for(lambda: gateway.replicas(name) == 1, "the endpoint is started")
+    with ready_pod(gateway, name):
         assert asking.result(30).choices[0].message.content == TEXT
 
 

@@ -315,6 +315,14 @@ def test_an_endpoint_without_a_status_is_not_ready(kubectl: Kubectl) -> None:
     assert "lastTransitionTime" not in ready, "no time is known yet"
 
 
+def test_the_status_knows_all_or_some_names_of_models(kubectl: Kubectl) -> None:
+    kubectl.apply(endpoint())
+    for known in ("All", "Some"):
+        kubectl.patch("iep", "one", {"status": {"models": ["a b"], "modelsKnown": known}}, "--subresource=status")
+    with pytest.raises(Refused, match=r'modelsKnown: Unsupported value: "None"'):
+        kubectl.patch("iep", "one", {"status": {"modelsKnown": "None"}}, "--subresource=status")
+
+
 @pytest.mark.parametrize("path", ["", ".spec", ".spec.pod.volumes", ".status.conditions"])
 def test_kubectl_explain_describes_every_field(control_plane: Kubectl, path: str) -> None:
     page = control_plane.run("explain", f"iep{path}")

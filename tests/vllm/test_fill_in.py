@@ -9,23 +9,26 @@ from tests.vllm.models import Models
 from tests.vllm.server import Server
 from tests.vllm.server_calls import ask
 
+NAME = "Tiny Coder, v1"
+"""RunPod's variable has one name, whatever is in it."""
+
 
 @pytest.fixture
 def coder(serve: Callable[..., Server], models: Models) -> Server:
-    server = serve(MODEL_NAME=models.path("coder"), OPENAI_SERVED_MODEL_NAME_OVERRIDE="tiny")
+    server = serve(MODEL_NAME=models.path("coder"), OPENAI_SERVED_MODEL_NAME_OVERRIDE=NAME)
     server.wait_for("/readyz")
     return server
 
 
 def complete(server: Server, **fields: Any) -> tuple[int, Any]:
-    return ask(server, "/v1/completions", model="tiny", max_tokens=4, **fields)
+    return ask(server, "/v1/completions", model=NAME, max_tokens=4, **fields)
 
 
 def test_a_suffix_is_inserted_into_the_prompt(coder: Server) -> None:
     status, reply = complete(coder, prompt=["ab", "c"], suffix="de", return_token_ids=True)
     assert status == 200, reply
     prompts = [
-        ask(coder, "/v1/detokenize", model="tiny", tokens=choice["prompt_token_ids"])[1]["prompt"].replace(" ", "")
+        ask(coder, "/v1/detokenize", model=NAME, tokens=choice["prompt_token_ids"])[1]["prompt"].replace(" ", "")
         for choice in reply["choices"]
     ]
     assert prompts == [f"<|fim_prefix|>{text}<|fim_suffix|>de<|fim_middle|>" for text in ("ab", "c")]

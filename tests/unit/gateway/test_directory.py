@@ -63,20 +63,18 @@ def test_stalled_counts_only_for_the_latest_change(observed: int, stalled: bool)
 
 
 @pytest.mark.parametrize(
-    ("spec", "models", "all_models"),
+    ("status", "all_models"),
     [
-        ({"env": [{"name": "SERVED_MODEL_NAME", "value": "a"}]}, ["a"], True),
-        ({}, [], False),
-        ({"envFrom": [{"secretRef": {"name": "settings"}}]}, ["a"], False),
-        ({"env": [{"name": "LORA_MODULES", "valueFrom": {"secretKeyRef": {}}}]}, ["a"], False),
-        ({"env": [{"name": "VLLM_CONFIG_FILE", "value": "/config/vllm.yaml"}]}, ["a"], False),
-        ({"env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {}}}]}, ["a"], True),
+        ({"modelsKnown": "All"}, True),
+        ({"modelsKnown": "Some"}, False),
+        ({"modelsKnown": "All", "observedGeneration": 3}, False),
+        ({}, False),
     ],
+    ids=["every name", "hidden names", "a change that the operator has not seen", "an operator of an earlier release"],
 )
-def test_names_of_models_may_be_hidden_in_a_secret_or_a_file(
-    spec: dict[str, Any], models: list[str], all_models: bool
-) -> None:
-    assert read_endpoint(manifest(spec, status={"models": models})).all_models is all_models
+def test_a_name_is_unknown_only_if_the_operator_knows_every_name(status: dict[str, Any], all_models: bool) -> None:
+    found = read_endpoint(manifest(status={"observedGeneration": 4, "models": ["My Model"], **status}))
+    assert (found.models, found.all_models) == (("My Model",), all_models)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ BATCH = ("endpoint", "/v1/completions", "completion_window", "24h", "input_file_
 LINE = ("custom_id", "method", "url", "body", "POST", "/v1/chat/completions", "stream")
 OBJECT = (
     "replicas", "scaling", "suspend", "auth", "mode", "None", "env", "name", "value", "MAX_CONCURRENCY", "conditions",
-    "type", "Ready", "status", "reason", "message", "startup", "step", "percent", "etaSeconds", "models",
+    "type", "Ready", "status", "reason", "message", "startup", "step", "percent", "etaSeconds", "models", "modelsKnown",
     "observedGeneration", "ports", "port", "http", "endpoints", "addresses", "ready", "terminating", "team.bad",
     "digest-key",
 )  # fmt: skip

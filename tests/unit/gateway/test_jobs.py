@@ -26,6 +26,7 @@ from forebay_gateway.jobs.job import (
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.rate_limits import MemoryRateLimits
 from forebay_gateway.jobs.submission import BadJob, Submission, read_submission, read_ttl, read_wait
+from forebay_protocol.job_fields import UNSUPPORTED_JOB_FIELDS
 
 KEY = ("home", "one")
 
@@ -113,7 +114,7 @@ def test_a_webhook_is_any_url_of_http(url: str) -> None:
         (b'{"input": 1, "policy": {"ttl": "1"}}', "ttl"),
         (b'{"input": 1, "policy": {"ttl": 1' + b"0" * 400 + b"}}", "ttl"),
         (b'{"input": 1, "policy": {"lowPriority": 1}}', "lowPriority"),
-        (b'{"input": 1, "s3Config": {"accessId": "x"}}', "s3Config is not supported"),
+        (b'{"input": 1, "s3Config": {"accessId": "x"}}', UNSUPPORTED_JOB_FIELDS["s3Config"]),
         (b'{"input": 1, "webhook": "ftp://example.com"}', "webhook must be"),
         (b'{"input": 1, "webhook": "http://[::1"}', "webhook must be"),
         (b'{"input": 1, "webhook": 3}', "webhook must be"),

@@ -21,9 +21,8 @@ ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
 )
 FIELDS = ("spec", "status", "data", "ports", "endpoints", "addressType")
-INNER = st.sampled_from(
-    ("env", "auth", "replicas", "scaling", "conditions", "models", "startup", "suspend", "observedGeneration", "x")
-)
+NAMES = ("env", "auth", "replicas", "scaling", "conditions", "models", "startup", "suspend", "observedGeneration", "x")
+INNER = st.sampled_from(NAMES) | st.just("modelsKnown")
 PARTS = ANYTHING | st.dictionaries(INNER, ANYTHING | st.lists(st.dictionaries(st.just("name"), ANYTHING)), max_size=6)
 
 

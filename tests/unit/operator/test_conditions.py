@@ -257,7 +257,7 @@ def test_counts_and_names_are_in_the_status() -> None:
     assert status["url"] == "http://one.team.svc:8080/v2/one/openai/v1"
     assert (status["ready"], status["replicas"], status["readyReplicas"]) == ("1/3", 2, 1)
     assert status["selector"] == "forebay.dev/endpoint=one"
-    assert status["models"] == ["org/model"]
+    assert (status["models"], status["modelsKnown"]) == (["org/model"], "All")
     assert status["observedGeneration"] == 3
 
 
@@ -326,11 +326,18 @@ def test_an_invalid_spec_stalls_and_running_replicas_still_count(
     assert "spec.model: missing" in found["message"]
     assert condition({"status": status}, "Stalled")["status"] == "True"
     assert (status["observedGeneration"], status["readyReplicas"]) == (3, len(pods))
-    assert status["url"] == before["url"]
+    kept = ("url", "models", "modelsKnown")
+    assert [status[field] for field in kept] == [before[field] for field in kept]
+
+
+def test_the_status_says_whether_it_has_every_name_of_a_model() -> None:
+    endpoint = parse_endpoint(endpoint_manifest(envFrom=[{"secretRef": {"name": "settings"}}]))
+    status = find_status(endpoint, Observed(D, []), {}, NOW)
+    assert (status["models"], status["modelsKnown"]) == (["org/model"], "Some")
 
 
 def test_a_status_has_as_many_models_as_the_schema_allows() -> None:
     value = " ".join(["x" * 600, *(f"m{number}" for number in range(300))])
     endpoint = parse_endpoint(endpoint_manifest(env=[{"name": "SERVED_MODEL_NAME", "value": value}]))
-    models = find_status(endpoint, Observed(D, []), {}, NOW)["models"]
-    assert (len(models), models[0]) == (MAX_MODELS, "m0")
+    status = find_status(endpoint, Observed(D, []), {}, NOW)
+    assert (len(status["models"]), status["models"][0], status["modelsKnown"]) == (MAX_MODELS, "m0", "Some")

@@ -38,10 +38,14 @@ def test_models(model: str, parsed: Source, served: str) -> None:
     ("env", "served"),
     [
         ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "my-model"}, ("my-model",)),
+        ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": " My Model, v2 "}, ("My Model, v2",)),
+        ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "None", "SERVED_MODEL_NAME": "a"}, ("org/model",)),
         ({"SERVED_MODEL_NAME": "a,b c"}, ("a", "b", "c")),
         ({"SERVED_MODEL_NAME": "a", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "b"}, ("b",)),
         ({"SERVED_MODEL_NAME": "a", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": " "}, ("a",)),
         ({"SERVED_MODEL_NAME": '["a", "b c"]'}, ("a", "b c")),
+        ({"SERVED_MODEL_NAME": '["a", 5]'}, ("a", "5")),
+        ({"SERVED_MODEL_NAME": "None"}, ("org/model",)),
         ({"SERVED_MODEL_NAME": "'b c', d"}, ("b c", "d")),
         ({"SERVED_MODEL_NAME": "[]"}, ("org/model",)),
         ({"SERVED_MODEL_NAME": "a", "VLLM_EXTRA_ARGS": "--served-model-name b 'c d' --seed 1"}, ("b", "c d")),
@@ -76,8 +80,35 @@ def test_adapters_in_env_are_served_names_too(value: str, names: tuple[str, ...]
     assert parse_endpoint(endpoint_manifest(env=env)).served_names == ("org/model", *names)
 
 
+SECRET = {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "known"),
+    [
+        ({}, True),
+        ({"env": [{"name": "SERVED_MODEL_NAME", "value": "a"}]}, True),
+        ({"env": [{"name": "SERVED_MODEL_NAME", **SECRET}]}, False),
+        ({"env": [{"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", **SECRET}]}, False),
+        ({"env": [{"name": "SERVED_MODEL_NAME", "value": "$(TIER)-model"}]}, False),
+        ({"env": [{"name": "LORA_MODULES", **SECRET}]}, False),
+        ({"env": [{"name": "VLLM_EXTRA_ARGS", **SECRET}]}, False),
+        ({"env": [{"name": "VLLM_CONFIG_FILE", "value": "/config/vllm.yaml"}]}, False),
+        ({"env": [{"name": "VLLM_EXTRA_ARGS", "value": "--served-model-name a --model-impl=vllm --seed 1"}]}, True),
+        ({"env": [{"name": "VLLM_EXTRA_ARGS", "value": "--lora_modules a=org/a"}]}, False),
+        ({"env": [{"name": "VLLM_EXTRA_ARGS", "value": "--served a"}]}, False),
+        ({"env": [{"name": "VLLM_EXTRA_ARGS", "value": "--config=/vllm.yaml"}]}, False),
+        ({"env": [{"name": "VLLM_EXTRA_ARGS", "value": "--model org/other"}]}, False),
+        ({"env": [{"name": "HF_TOKEN", **SECRET}]}, True),
+        ({"envFrom": [{"secretRef": {"name": "settings"}}]}, False),
+    ],
+)
+def test_names_of_models_may_be_hidden_from_the_operator(spec: dict[str, Any], known: bool) -> None:
+    assert parse_endpoint(endpoint_manifest(**spec)).knows_all_names is known
+
+
 def test_a_served_name_from_a_secret_is_unknown_to_the_operator() -> None:
-    override = {"name": "SERVED_MODEL_NAME", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    override = {"name": "SERVED_MODEL_NAME", **SECRET}
     adapters = {"name": "LORA_MODULES", "value": "a=org/a"}
     assert parse_endpoint(endpoint_manifest(env=[override, adapters])).served_names == ()
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from forebay_server.config.env_to_flags import Resolution, list_items, refused_options, resolve_flags
+from forebay_server.config.env_to_flags import Resolution, refused_options, resolve_flags
 from forebay_server.config.vllm_flags import flags_of
 
 
@@ -66,6 +66,8 @@ def resolved(**env: str) -> Resolution:
         ({"SERVED_MODEL_NAME": "a b"}, ["--served-model-name", "a", "b"]),
         ({"SERVED_MODEL_NAME": "a,b"}, ["--served-model-name", "a", "b"]),
         ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "mine"}, ["--served-model-name", "mine"]),
+        ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": " My Model, v2\n"}, ["--served-model-name", "My Model, v2"]),
+        ({"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "[]"}, []),
         ({"LORA_MODULES": '[{"name": "a"}]'}, ["--lora-modules", '{"name": "a"}']),
         ({"MIDDLEWARE": "a.B,c.D"}, ["--middleware=a.B", "--middleware=c.D"]),
         ({"HF_OVERRIDES": '{"a": [1, 2]}'}, ['--hf-overrides={"a": [1, 2]}']),
@@ -212,11 +214,3 @@ def test_each_argument_has_the_variable_that_set_it() -> None:
 def test_a_rejected_flag_is_found_in_every_source() -> None:
     errors = refused_options({"PORT": 9, "SSL_KEYFILE": None}, {"PORT": 8000, "SSL_KEYFILE": None})
     assert errors == ["--port cannot be set: the Service reaches the server on its port 8000."]
-
-
-@pytest.mark.parametrize(
-    ("text", "items"),
-    [("a, b  c", ["a", "b", "c"]), ('["a", {"b": 1}]', ["a", '{"b": 1}']), ('{"a": 1}', ['{"a": 1}']), ("", [])],
-)
-def test_lists_have_three_forms(text: str, items: list[str]) -> None:
-    assert list_items(text) == items

@@ -10,7 +10,7 @@ import pytest
 
 from forebay_server.asgi import Message, Receive, Scope, Send
 from forebay_server.config.settings import JobSettings
-from forebay_server.jobs.runsync import RunSync, run
+from forebay_server.jobs.runsync import NOT_HERE, RunSync, run
 from forebay_server.jobs.transport import WithinProcess
 
 
@@ -214,7 +214,8 @@ async def test_a_body_that_is_not_a_job_is_a_bad_request(body: bytes) -> None:
 async def test_options_of_the_job_api_alone_are_rejected_by_name(name: str) -> None:
     app = App()
     status, answer = await Client({"input": {"prompt": "Hi"}, name: {"a": 1}}).ask(RunSync(app, JobSettings()))
-    assert (status, answer["error"]["param"], app.seen) == (400, name, [])
+    error = answer["error"]
+    assert (status, error["message"], error["param"], app.seen) == (400, NOT_HERE[name], name, [])
     assert (await Client({"input": {"prompt": "Hi"}, name: None}).ask(RunSync(app, JobSettings())))[0] == 200
 
 

@@ -4,12 +4,13 @@ The job services run it. A lease lets one gateway do it at a time.
 """
 
 import asyncio
+import json
 import logging
 import time
 
 from forebay_gateway.batches.bucket import Bucket
 from forebay_gateway.batches.bucket_results import read_progress
-from forebay_gateway.batches.contents import FILES_FOLDER, parse_content_parts
+from forebay_gateway.batches.contents import FILES_FOLDER, parse_parts
 from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.results import batch_of_file
@@ -70,7 +71,7 @@ async def _known_parts(documents: DocumentStore, key: EndpointKey, file_id: str)
     """
     progress = await documents.get(key, PROGRESS, batch_of_file(file_id))
     stored = await documents.get(key, STORED, file_id)
-    parts = parse_content_parts(stored) if stored else []
+    parts = parse_parts(json.loads(stored)) if stored else []
     if progress:
         parts += [part for result_parts in read_progress(progress, 0).parts.values() for part in result_parts]
     return frozenset(part.name for part in parts)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from forebay_gateway.batches import objects
-from forebay_gateway.batches.contents import ContentPart, file_folder, part_name
+from forebay_gateway.batches.contents import ContentPart, file_folder, parse_parts, part_name, render_parts
 from forebay_gateway.batches.document_store import PROGRESS
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.jsonl import BatchRequests, render_unanswered
@@ -62,7 +62,7 @@ class BucketProgress:
 
     def render(self) -> str:
         """The progress as JSON, in the form that `read_progress` parses."""
-        parts = {sign: [[part.name, part.size] for part in parts] for sign, parts in self.parts.items()}
+        parts = {sign: render_parts(parts) for sign, parts in self.parts.items()}
         return json.dumps({"done": base64.b64encode(self.done).decode(), "parts": parts, "counts": self.counts})
 
 
@@ -71,7 +71,7 @@ def read_progress(text: str | None, total: int) -> BucketProgress:
     if text is None:
         return BucketProgress(bytearray((total + 7) // 8))
     document = json.loads(text)
-    parts = {sign: [ContentPart(name, size) for name, size in each] for sign, each in document["parts"].items()}
+    parts = {sign: parse_parts(each) for sign, each in document["parts"].items()}
     return BucketProgress(bytearray(base64.b64decode(document["done"])), parts, document["counts"])
 
 

@@ -4,7 +4,6 @@ Uploads write them, and the file API and the batch processor read them.
 """
 
 import asyncio
-import json
 import uuid
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
@@ -53,6 +52,10 @@ class ContentPart:
 
     name: str
     size: int
+
+
+PartList = Sequence[tuple[str, int]]
+"""The parts of a file in a document: their names and sizes."""
 
 
 class BucketContent:
@@ -138,14 +141,14 @@ def file_folder(key: EndpointKey, file_id: str) -> str:
     return f"{endpoint_folder(key)}/{file_id}"
 
 
-def render_parts(parts: Sequence[ContentPart]) -> str:
-    """The list of parts in the form of a document."""
-    return json.dumps([[part.name, part.size] for part in parts])
+def render_parts(parts: Sequence[ContentPart]) -> PartList:
+    """The parts of a file as JSON for a document."""
+    return [(part.name, part.size) for part in parts]
 
 
-def parse_content_parts(text: str) -> list[ContentPart]:
-    """Parse the list of a file's parts."""
-    return [ContentPart(name, size) for name, size in json.loads(text)]
+def parse_parts(parts: PartList) -> list[ContentPart]:
+    """Parse the parts of a file in a document."""
+    return [ContentPart(name, size) for name, size in parts]
 
 
 async def delete_folder(bucket: Bucket, folder: str) -> None:

@@ -18,7 +18,7 @@ from forebay_gateway.batches.contents import (
     delete_folder,
     endpoint_folder,
     file_folder,
-    parse_content_parts,
+    parse_parts,
     render_parts,
 )
 from forebay_gateway.batches.document_store import PROGRESS, STORED, DocumentStore
@@ -61,7 +61,7 @@ class FileStore:
             return TextContent(await self.documents.get(key, "content", file_id) or "")
         if self.bucket is None:
             raise ContentMissing
-        return BucketContent(self.bucket, file_folder(key, file_id), parse_content_parts(parts))
+        return BucketContent(self.bucket, file_folder(key, file_id), parse_parts(json.loads(parts)))
 
     async def put_text(self, key: EndpointKey, file: ApiObject, content: str, *, bounded: bool = True) -> None:
         """Store a file in documents. Raises Full if it is `bounded` and there is no room."""
@@ -79,7 +79,7 @@ class FileStore:
     ) -> None:
         """Store a file whose parts are in the bucket. Raises Full if it is `bounded` and there is no room."""
         seconds = file["expires_at"] - time.time()
-        text, size = render_parts(parts), file["bytes"]
+        text, size = json.dumps(render_parts(parts)), file["bytes"]
         await self.documents.put(key, STORED, file["id"], text, seconds, bounded=bounded, objects_size=size)
         await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=bounded)
 
@@ -91,7 +91,7 @@ class FileStore:
             content = await self.documents.get(key, "content", file["id"])
             await self.put_text(key, file, content or "")
         else:
-            await self.put_parts(key, file, parse_content_parts(parts))
+            await self.put_parts(key, file, parse_parts(json.loads(parts)))
 
     async def delete(self, key: EndpointKey, file_id: str) -> None:
         """Delete a file. Its documents are deleted last, so that an interrupted deletion can be repeated."""

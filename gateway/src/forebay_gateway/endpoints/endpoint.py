@@ -21,12 +21,6 @@ DEFAULT_JOBS_PER_POD = 30
 MAX_JOBS_PER_POD = 1000
 """Jobs that run on one pod at once, at most, whatever the manifest says."""
 
-NAME_VARIABLES = frozenset(
-    {"OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME", "LORA_MODULES", "VLLM_EXTRA_ARGS", "VLLM_CONFIG_FILE"}
-)
-"""Variables that can give models names."""
-
-
 _POD_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 
@@ -39,7 +33,8 @@ class Endpoint:
         scales: whether it has spec.scaling, so that a request may start it.
         open: whether it needs no key.
         models: the names of its models that the operator knows.
-        all_models: whether `models` has every name: no Secret, ConfigMap or file can add one.
+        all_models: whether `models` has every name. False until the operator has seen the latest change, and while an
+            operator of an earlier release writes the status.
         step, percent, eta: the progress of its start; "" and -1 where it is unknown. `eta` is in seconds.
         stalled: whether only a user's change helps. The operator has seen the latest change.
         ready, reason, message: of the Ready condition.
@@ -105,9 +100,7 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
         suspended=bool(spec.get("suspend")),
         open=(spec.get("auth") or {}).get("mode") == "None",
         models=tuple(status.get("models") or ()),
-        all_models=bool(status.get("models"))
-        and not spec.get("envFrom")
-        and not _has_hidden_names(spec.get("env") or ()),
+        all_models=status.get("modelsKnown") == "All" and current,
         reason=ready.get("reason", ""),
         message=ready.get("message", ""),
         stalled=stalled.get("status") == "True" and current,
@@ -118,12 +111,6 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
         ready=ready.get("status") == "True",
         pods=int(status.get("replicas") or 0),
     )
-
-
-def _has_hidden_names(env: Iterable[Manifest]) -> bool:
-    """Whether a Secret, a ConfigMap or a file may have a name of a model."""
-    named = [variable for variable in env if variable.get("name") in NAME_VARIABLES]
-    return any("valueFrom" in variable or variable["name"] == "VLLM_CONFIG_FILE" for variable in named)
 
 
 def _jobs(env: Iterable[Manifest]) -> int:

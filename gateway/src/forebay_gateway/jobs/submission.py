@@ -10,6 +10,7 @@ import msgspec
 from yarl import URL
 
 from forebay_gateway.http.raw_json import NO_VALUE, without_mark
+from forebay_protocol.job_fields import UNSUPPORTED_JOB_FIELDS
 
 MINUTE, DAY = 60.0, 86400.0
 
@@ -89,7 +90,7 @@ def read_submission(body: bytes | bytearray, *, sync: bool) -> Submission:
     if not whole or bytes(memoryview(content.input)[:4]) in (b"", b"null"):
         raise BadJob('The body must be an object with an "input", such as {"input": {"prompt": "Hello"}}.')
     if _read_small(content.s3Config, "s3Config"):
-        raise BadJob("s3Config is not supported. Remove it, and get the output from /status.")
+        raise BadJob(UNSUPPORTED_JOB_FIELDS["s3Config"])
     policy = _read_small(content.policy, "policy") or {}
     if not isinstance(policy, dict):
         raise BadJob("policy must be an object.")

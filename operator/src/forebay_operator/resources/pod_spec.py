@@ -9,7 +9,9 @@ from forebay_operator import labels
 from forebay_operator.resources.parallelism import TENSOR_PARALLEL_SIZE, find_tensor_parallel_size
 from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
-from forebay_operator.spec import PRODUCT_LABELS, SERVED_NAME_VARIABLES, Endpoint, Manifest
+from forebay_operator.spec import PRODUCT_LABELS, Endpoint, Manifest
+from forebay_operator.spec.served_names import find_name_variable
+from forebay_protocol.env_lists import SERVED_NAME_OVERRIDE, SERVED_NAME_VARIABLES
 from forebay_protocol.pod import API_PORT, OPS_PORT
 
 PRE_STOP_SLEEP = 5
@@ -138,10 +140,11 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
     }
     if endpoint.adapters:
         fixed |= {"ENABLE_LORA": "true", "LORA_MODULES": build_lora_modules(endpoint)}
-    users = {variable["name"]: variable for variable in endpoint.env}
+    users = dict(endpoint.variables)
     defaults = {STARTUP_VARIABLE: str(endpoint.rollout.startup_seconds)}
-    if endpoint.model.kind != "hub" and not any(name in users for name in SERVED_NAME_VARIABLES):
-        defaults[SERVED_NAME_VARIABLES[0]] = endpoint.name
+    if endpoint.model.kind != "hub" and not find_name_variable(users):
+        users = {name: variable for name, variable in users.items() if name not in SERVED_NAME_VARIABLES}
+        defaults[SERVED_NAME_OVERRIDE] = endpoint.name
     if endpoint.scaling and endpoint.scaling.sleeps and endpoint.gpu.count:
         defaults["ENABLE_SLEEP_MODE"] = "true"
     if size := find_tensor_parallel_size(endpoint.gpu.count, endpoint.env):

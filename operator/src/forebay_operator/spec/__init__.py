@@ -1,7 +1,6 @@
 """Parses the manifest of an endpoint: with defaults and checks. Pure; the reconciler calls it."""
 
 from forebay_operator.spec.endpoint import (
-    SERVED_NAME_VARIABLES,
     Adapter,
     Auth,
     Endpoint,
@@ -24,7 +23,6 @@ __all__ = [
     "MAX_NAME_LENGTH",
     "PRODUCT_LABELS",
     "REFUSED_VARIABLES",
-    "SERVED_NAME_VARIABLES",
     "Adapter",
     "Auth",
     "Endpoint",

@@ -9,24 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from forebay_operator.spec.served_names import find_names_in_arguments, read_adapter_names, read_served_names
+from forebay_operator.spec.served_names import find_adapter_names, find_model_names, may_hide_names
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object in its JSON form."""
-
-SERVED_NAME_VARIABLES = ("OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME")
-"""Variables that name the model for clients; the first wins."""
 
 FIRST_REPLICAS = 1
 """The number of replicas of an endpoint whose number was never set."""
 
 MAX_REPLICAS = 1000
 """The schema's maximum of spec.replicas and of status.desiredReplicas."""
-
-ADAPTERS_VARIABLE = "LORA_MODULES"
-ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
-"""It overrides all other variables."""
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -209,31 +202,31 @@ class Endpoint(Spec):
         return 0 if self.suspend else self.replicas
 
     @property
+    def variables(self) -> Mapping[str, Manifest]:
+        """The variables in `env` by their names."""
+        return {variable["name"]: variable for variable in self.env}
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """The names of the model for clients; empty where only a Secret or a ConfigMap has them."""
-        given = {variable["name"]: variable for variable in self.env}
-        if names := find_names_in_arguments(given.get(ARGUMENTS_VARIABLE, {}).get("value", "")):
-            return names
-        for name in SERVED_NAME_VARIABLES:
-            if "valueFrom" in given.get(name, {}):
-                return ()
-            if value := given.get(name, {}).get("value", "").strip():
-                if names := read_served_names(value):
-                    return names
-                break
-        return (self.model.source if self.model.kind == "hub" else self.name,)
+        names = find_model_names(self.variables)
+        if names is None:
+            return ()
+        return names or (self.model.source if self.model.kind == "hub" else self.name,)
 
     @property
     def served_names(self) -> tuple[str, ...]:
-        """The names of the model and of the adapters for clients."""
-        return self.model_names + (tuple(adapter.name for adapter in self.adapters) or self._adapters_in_env)
+        """The names of the model and of the adapters for clients.
+
+        If the name of the model is unknown, adapters in `env` are omitted: a list without the model would be wrong.
+        """
+        in_env = find_adapter_names(self.variables) if self.model_names else ()
+        return self.model_names + (tuple(adapter.name for adapter in self.adapters) or in_env)
 
     @property
-    def _adapters_in_env(self) -> tuple[str, ...]:
-        """The names of the adapters in env, as in RunPod's templates. Empty if the name of the model is unknown, as a
-        list without it would be wrong."""
-        values = [str(variable.get("value", "")) for variable in self.env if variable["name"] == ADAPTERS_VARIABLE]
-        return read_adapter_names(values[-1].strip()) if values and self.model_names else ()
+    def knows_all_names(self) -> bool:
+        """Whether `served_names` is complete: no Secret, ConfigMap, file or other argument can add a name."""
+        return not self.env_from and not may_hide_names(self.variables)
 
     @property
     def url(self) -> str:

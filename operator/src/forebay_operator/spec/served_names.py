@@ -1,19 +1,69 @@
-"""Reads the names that clients may write as `model` from variables, as the server reads them. Pure."""
+"""Finds the names that clients may write as `model` in variables, as the server reads them. Pure."""
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
-from forebay_operator.json_text import parse_json
+from forebay_protocol.env_lists import SERVED_NAME_VARIABLES, is_empty_list, read_list_items, read_lora_modules
+
+ADAPTERS_VARIABLE = "LORA_MODULES"
+ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
+"""It overrides all other variables."""
+
+FILE_VARIABLE = "VLLM_CONFIG_FILE"
+"""It names a file of flags, which only the server can read."""
+
+_SERVED_NAME = "--served-model-name"
+_OPTIONS_WITH_NAMES = ("--lora-modules", "--config", "--model", _SERVED_NAME)
+"""Options of `vllm serve` that can give models names. Argparse accepts a prefix of an option too."""
+
+Variables = Mapping[str, Mapping[str, Any]]
+"""Variables of spec.env by their names."""
 
 
-def read_served_names(text: str) -> tuple[str, ...]:
-    """The names in a list, as the server reads it (env_to_flags.list_items): a JSON array, or words with commas or
-    blanks between them. A word with a blank is in quotes. A text that the server rejects has no names."""
+def find_model_names(variables: Variables) -> tuple[str, ...] | None:
+    """The names that variables give the model; () if they give none, None if only a Secret or ConfigMap has them.
+
+    A value that the server rejects has no names.
+    """
+    if names := find_names_in_arguments(_value(variables, ARGUMENTS_VARIABLE)):
+        return names
+    setting = find_name_variable(variables)
+    if "valueFrom" in variables.get(setting, {}):
+        return None
     try:
-        if text.startswith("["):
-            return tuple(name for name in parse_json(text) if isinstance(name, str))
-        return tuple(shlex.split(text.replace(",", " ")))
+        return tuple(read_list_items(_value(variables, setting), setting))
     except ValueError:
         return ()
+
+
+def find_name_variable(variables: Variables) -> str:
+    """The variable that names the model; "" if all of SERVED_NAME_VARIABLES are unset.
+
+    RunPod's templates have None and [] for unset variables.
+    """
+    for name in SERVED_NAME_VARIABLES:
+        value = _value(variables, name)
+        if value or "valueFrom" in variables.get(name, {}):
+            return "" if value == "None" or is_empty_list(value) else name
+    return ""
+
+
+def find_adapter_names(variables: Variables) -> tuple[str, ...]:
+    """The names of the adapters in LORA_MODULES, as in RunPod's templates."""
+    modules = read_lora_modules(_value(variables, ADAPTERS_VARIABLE))
+    return tuple(module.name for module in modules if module.name)
+
+
+def may_hide_names(variables: Variables) -> bool:
+    """Whether a Secret, a ConfigMap, a file or an argument that the operator does not parse may have a name."""
+    names = (*SERVED_NAME_VARIABLES, ADAPTERS_VARIABLE, ARGUMENTS_VARIABLE)
+    given = [variables[name] for name in names if name in variables]
+    return (
+        FILE_VARIABLE in variables
+        or any("valueFrom" in variable or "$(" in variable.get("value", "") for variable in given)
+        or _hides_names(_value(variables, ARGUMENTS_VARIABLE))
+    )
 
 
 def find_names_in_arguments(text: str) -> tuple[str, ...]:
@@ -26,7 +76,7 @@ def find_names_in_arguments(text: str) -> tuple[str, ...]:
     follows = False
     for word in words:
         option, equals, value = word.partition("=")
-        if option.replace("_", "-") == "--served-model-name":
+        if option.replace("_", "-") == _SERVED_NAME:
             names, follows = [value] if equals else [], not equals
         elif word.startswith("-"):
             follows = False
@@ -35,16 +85,15 @@ def find_names_in_arguments(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_adapter_names(text: str) -> tuple[str, ...]:
-    """The names in LORA_MODULES. Its forms are a JSON array of objects, one object, and words NAME=PATH."""
+def _hides_names(arguments: str) -> bool:
+    """Whether arguments of `vllm serve` have an option with names that find_names_in_arguments does not read."""
     try:
-        modules = parse_json(text) if text.startswith(("[", "{")) else []
+        words = shlex.split(arguments)
     except ValueError:
-        return ()
-    if isinstance(modules, dict):
-        modules = [modules]
-    named = [module.get("name") for module in modules if isinstance(module, dict)]
-    words = (
-        [word.partition("=")[0] for word in read_served_names(text) if "=" in word] if not text.startswith("{") else []
-    )
-    return tuple(name for name in [*named, *words] if isinstance(name, str) and name)
+        return False  # the server does not start
+    options = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+    return any(known.startswith(option) for option in options - {_SERVED_NAME} for known in _OPTIONS_WITH_NAMES)
+
+
+def _value(variables: Variables, name: str) -> str:
+    return str(variables.get(name, {}).get("value", "")).strip()

@@ -37,10 +37,12 @@ def assess(
     readiness = compute_readiness(
         wanted, observed, failure, suspended=endpoint.suspend, gpu=endpoint.gpu, before=previous
     )
+    models = [name for name in endpoint.served_names if len(name) <= MAX_MODEL_NAME][:MAX_MODELS]
     status: dict[str, Any] = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
-        "models": [name for name in endpoint.served_names if len(name) <= MAX_MODEL_NAME][:MAX_MODELS],
+        "models": models,
+        "modelsKnown": "All" if endpoint.knows_all_names and len(models) == len(endpoint.served_names) else "Some",
         "selector": labels.selector_string(endpoint.name),
         "desiredReplicas": endpoint.replicas,
         **_count(observed, wanted),
@@ -57,7 +59,7 @@ def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, n
     """Build the status of an endpoint whose spec cannot be used (`observed.error`). Its pods still run."""
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
-    fields = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
+    fields = {key: previous[key] for key in ("url", "models", "modelsKnown", "selector") if key in previous}
     fields |= remember_replicas(manifest, previous)
     readiness = compute_readiness(wanted, observed)
     counts = {**_count(observed, wanted), **_describe_start(observed, readiness, previous)}

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from forebay_protocol.env_lists import is_empty_list, read_list_items
 from forebay_protocol.spelling import fold, suggest
 from forebay_server.config import speculative, variable_names
 from forebay_server.config.vllm_flags import Flag, FlagKind, upper_case
@@ -19,8 +20,6 @@ FALSE = frozenset({"false", "0", "no", "off"})
 
 _PAIR = re.compile(r"\s*(?P<name>[\w.-]+)\s*=\s*(?P<value>[\w.+-]+)\s*")
 """One pair of a dictionary in the older spelling."""
-
-_EMPTY_LIST = re.compile(r"\[\s*\]")
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")
 
@@ -80,7 +79,7 @@ def resolve_flags(
         if _is_unset(flag, value):
             continue
         try:
-            arguments = option_arguments(flag, value)
+            arguments = option_arguments(flag, value, variable)
         except ValueError as error:
             result.errors.append(f"{variable}={value!r}: {error}.")
         else:
@@ -124,7 +123,7 @@ def _is_unset(flag: Flag, value: str) -> bool:
         not word
         or (flag.name in variable_names.ZERO_IS_UNSET and word == "0")
         or (flag.default is None and word == "None")
-        or (flag.kind in (FlagKind.LIST, FlagKind.REPEATED) and _EMPTY_LIST.fullmatch(word) is not None)
+        or (flag.kind in (FlagKind.LIST, FlagKind.REPEATED) and is_empty_list(word))
     )
 
 
@@ -152,7 +151,7 @@ def settable(flags: Mapping[str, Flag]) -> dict[str, Flag]:
     return {name: flag for name, flag in flags.items() if name not in closed}
 
 
-def option_arguments(flag: Flag, value: str) -> list[str]:
+def option_arguments(flag: Flag, value: str, variable: str = "") -> list[str]:
     """Convert the value of a variable to arguments for `flag`. Raises ValueError with the expected form."""
     if flag.kind in (FlagKind.BOOLEAN, FlagKind.SWITCH):
         word = value.strip().lower()
@@ -163,7 +162,7 @@ def option_arguments(flag: Flag, value: str) -> list[str]:
         raise ValueError(f"expected {flag.expected}")
     if flag.kind is FlagKind.VALUE:
         return [f"{flag.option}={value_text(flag, value)}"]
-    items = list_items(value)
+    items = read_list_items(value, variable)
     if flag.kind is FlagKind.REPEATED:
         return [f"{flag.option}={item}" for item in items]
     return [flag.option, *items]
@@ -189,23 +188,6 @@ def _read_value(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def list_items(value: str) -> list[str]:
-    """The items of a list: a JSON array, one JSON object, or words with commas or blanks between them.
-
-    Raises ValueError for a JSON array that does not parse.
-    """
-    text = value.strip()
-    if text.startswith("["):
-        try:
-            items = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"expected a JSON list: {error}") from error
-        return [item if isinstance(item, str) else json.dumps(item) for item in items]
-    if text.startswith("{"):
-        return [text]
-    return shlex.split(text.replace(",", " "))
 
 
 def take_model(arguments: list[str]) -> tuple[str, list[str]]:

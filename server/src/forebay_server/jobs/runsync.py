@@ -14,6 +14,7 @@ from typing import Any
 
 from forebay_protocol import pod
 from forebay_protocol.errors import ApiError, shorten
+from forebay_protocol.job_fields import UNSUPPORTED_JOB_FIELDS
 from forebay_server.api_compat.incompatible import Incompatible
 from forebay_server.api_compat.request_fields import adapt_fields
 from forebay_server.asgi import App, Receive, Scope, Send
@@ -34,7 +35,7 @@ JOB_LINES = pod.JOB_LINES.encode()
 
 NOT_HERE = {
     "webhook": "webhook has no effect at a pod: omit it, or send the job to a gateway that has the job API.",
-    "s3Config": "s3Config is not supported: omit it.",
+    **UNSUPPORTED_JOB_FIELDS,
 }
 """Fields of a job that RunPod accepts and a pod does not -> what to do."""
 

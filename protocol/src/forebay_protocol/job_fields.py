@@ -1,0 +1,6 @@
+"""Fields of a RunPod job that Forebay rejects. The gateway checks submissions with it, and a pod its own /runsync."""
+
+UNSUPPORTED_JOB_FIELDS = {
+    "s3Config": "s3Config is not supported. Remove it, and read the output in the job's result.",
+}
+"""Field -> the error, which says what to do instead."""

@@ -19,10 +19,11 @@ def drop_unenforceable_budget(request: Any, engine: Any) -> tuple[str, ...]:
         request: as vLLM parsed it.
         engine: vLLM's VllmConfig.
     """
+    thinking = vars(request).get("thinking")
+    if getattr(thinking, "type", None) != "enabled":
+        return ()
     reasoning = getattr(engine, "reasoning_config", None)
     if getattr(reasoning, "enabled", False):
-        return ()
-    if getattr(getattr(request, "thinking", None), "type", None) != "enabled":
         return ()
     request.thinking = None
     return (NAME,)

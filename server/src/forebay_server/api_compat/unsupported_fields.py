@@ -122,13 +122,13 @@ def find_ignored(path: str, body: Any, others: Mapping[str, Any], *, stores: boo
         stores: whether answers of the Responses API are stored.
     """
     model: Any = type(body)
-    fields = model.model_fields
-    sent = {**others, **{name: getattr(body, name) for name in body.model_fields_set if name in fields}}
+    values = vars(body)  # the fields of the model, without others
+    sent = {**others, **{name: values[name] for name in body.model_fields_set if name in values}}
     if path == RESPONSES:
         for name in _effective(sent, stores):
             sent.pop(name, None)
     no_effect = NO_EFFECT.get(path, {})
-    names = chain(_ignored(no_effect, sent, _names_of(model)), _ignored_parts(no_effect, {**sent, **others}))
+    names = chain(_ignored(no_effect, sent, _names_of(model)), _ignored_parts(path, {**sent, **others}))
     return tuple(islice(names, MAX_NAMED))
 
 
@@ -156,10 +156,16 @@ def _ignored(no_effect: Mapping[str, str], sent: Mapping[str, Any], known: Colle
             yield f"{name[:MAX_NAME]};suggestion={nearest}" if nearest else name[:MAX_NAME]
 
 
-def _ignored_parts(no_effect: Mapping[str, str], sent: Mapping[str, Any]) -> Iterator[str]:
-    for name in no_effect:
-        field, dot, part = name.partition(".")
-        if dot and field in sent:
+@cache
+def _parts_without_effect(path: str) -> tuple[tuple[str, str, str], ...]:
+    """The names with a dot in NO_EFFECT, each with its field and its part."""
+    split = ((name, *name.partition(".")) for name in NO_EFFECT.get(path, ()))
+    return tuple((name, field, part) for name, field, dot, part in split if dot)
+
+
+def _ignored_parts(path: str, sent: Mapping[str, Any]) -> Iterator[str]:
+    for name, field, part in _parts_without_effect(path):
+        if field in sent:
             value = sent[field]
             value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
             if not _asks_for_nothing(name, value):

@@ -71,6 +71,8 @@ def test_stalled_counts_only_for_the_latest_change(observed: int, stalled: bool)
         ({"env": [{"name": "LORA_MODULES", "valueFrom": {"secretKeyRef": {}}}]}, ["a"], False),
         ({"env": [{"name": "VLLM_CONFIG_FILE", "value": "/config/vllm.yaml"}]}, ["a"], False),
         ({"env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {}}}]}, ["a"], True),
+        ({"args": ["--seed 1 --config /config/vllm.yaml"]}, ["a"], False),
+        ({"args": ["--config-format=hf"]}, ["a"], True),
     ],
 )
 def test_names_of_models_may_be_hidden_in_a_secret_or_a_file(

@@ -26,6 +26,8 @@ NAME_VARIABLES = frozenset(
 )
 """Variables that can give models names."""
 
+_CONFIG_FLAG = re.compile(r"(^|\s)--config([=\s]|$)")
+"""The flag of a file that can give models names."""
 
 _POD_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
@@ -107,7 +109,8 @@ def read_endpoint(manifest: Manifest) -> Endpoint:
         models=tuple(status.get("models") or ()),
         all_models=bool(status.get("models"))
         and not spec.get("envFrom")
-        and not _has_hidden_names(spec.get("env") or ()),
+        and not _has_hidden_names(spec.get("env") or ())
+        and not any(_CONFIG_FLAG.search(str(each)) for each in spec.get("args") or ()),
         reason=ready.get("reason", ""),
         message=ready.get("message", ""),
         stalled=stalled.get("status") == "True" and current,

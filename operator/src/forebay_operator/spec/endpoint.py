@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from forebay_operator.spec.served_names import find_names_in_arguments, read_adapter_names, read_served_names
+from forebay_operator.spec.arguments import find_adapters, find_values, split_arguments, split_words
+from forebay_operator.spec.served_names import read_adapter_names, read_served_names
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
@@ -26,7 +27,10 @@ MAX_REPLICAS = 1000
 
 ADAPTERS_VARIABLE = "LORA_MODULES"
 ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
-"""It overrides all other variables."""
+"""It overrides all other variables. spec.args overrides it."""
+
+REVISION_VARIABLES = ("MODEL_REVISION", "REVISION")
+"""Variables that set the revision of the model; the first wins."""
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -175,6 +179,8 @@ class Spec:
     """The complete spec of an endpoint, with all defaults."""
 
     model: Source
+    revision: str = ""
+    args: tuple[str, ...] = ()
     env: tuple[Manifest, ...] = ()
     env_from: tuple[Manifest, ...] = ()
     image: str = ""
@@ -209,11 +215,28 @@ class Endpoint(Spec):
         return 0 if self.suspend else self.replicas
 
     @property
+    def model_revision(self) -> str:
+        """The revision of the model on the hub, from spec.revision or from spec.model; "" if neither has one."""
+        return self.revision or self.model.revision
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The words of spec.args. Raises ValueError for a quotation that is not closed."""
+        return split_arguments(self.args)
+
+    @property
+    def extra_arguments(self) -> tuple[str, ...]:
+        """The words of VLLM_EXTRA_ARGS, if its value is in the spec."""
+        given = (variable.get("value", "") for variable in self.env if variable["name"] == ARGUMENTS_VARIABLE)
+        return split_words(next(given, ""))
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """The names of the model for clients; empty where only a Secret or a ConfigMap has them."""
         given = {variable["name"]: variable for variable in self.env}
-        if names := find_names_in_arguments(given.get(ARGUMENTS_VARIABLE, {}).get("value", "")):
-            return names
+        for words in (self.arguments, self.extra_arguments):
+            if names := find_values(words, "SERVED_MODEL_NAME"):
+                return names
         for name in SERVED_NAME_VARIABLES:
             if "valueFrom" in given.get(name, {}):
                 return ()
@@ -226,12 +249,14 @@ class Endpoint(Spec):
     @property
     def served_names(self) -> tuple[str, ...]:
         """The names of the model and of the adapters for clients."""
-        return self.model_names + (tuple(adapter.name for adapter in self.adapters) or self._adapters_in_env)
+        return self.model_names + (tuple(adapter.name for adapter in self.adapters) or self._other_adapters)
 
     @property
-    def _adapters_in_env(self) -> tuple[str, ...]:
-        """The names of the adapters in env, as in RunPod's templates. Empty if the name of the model is unknown, as a
-        list without it would be wrong."""
+    def _other_adapters(self) -> tuple[str, ...]:
+        """The names of the adapters in args, or in env as in RunPod's templates. Empty if the name of the model is
+        unknown, as a list without it would be wrong."""
+        if names := find_adapters(self.arguments):
+            return names if self.model_names else ()
         values = [str(variable.get("value", "")) for variable in self.env if variable["name"] == ADAPTERS_VARIABLE]
         return read_adapter_names(values[-1].strip()) if values and self.model_names else ()
 

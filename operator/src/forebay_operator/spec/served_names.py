@@ -16,25 +16,6 @@ def read_served_names(text: str) -> tuple[str, ...]:
         return ()
 
 
-def find_names_in_arguments(text: str) -> tuple[str, ...]:
-    """The names after --served-model-name in arguments of `vllm serve`; empty without the flag."""
-    try:
-        words = shlex.split(text) if "served" in text else []
-    except ValueError:
-        return ()
-    names: list[str] = []
-    follows = False
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option.replace("_", "-") == "--served-model-name":
-            names, follows = [value] if equals else [], not equals
-        elif word.startswith("-"):
-            follows = False
-        elif follows:
-            names.append(word)
-    return tuple(names)
-
-
 def read_adapter_names(text: str) -> tuple[str, ...]:
     """The names in LORA_MODULES. Its forms are a JSON array of objects, one object, and words NAME=PATH."""
     try:

@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 from forebay_kube.name_list import read_names
 from forebay_operator.spec import Manifest
+from forebay_operator.spec.inheritance import check_pattern
 
 
 def read_boolean(text: str) -> bool:
@@ -32,6 +33,20 @@ def read_peers(text: str) -> tuple[Manifest, ...]:
     if not isinstance(peers, list) or not all(isinstance(each, dict) for each in peers):
         raise argparse.ArgumentTypeError("not a list of objects")
     return tuple(peers)
+
+
+def read_inherited_keys(text: str) -> tuple[str, ...]:
+    """Parse keys of labels or annotations, separated by commas; DOMAIN/* stands for all keys of a domain.
+
+    Raises ArgumentTypeError, with the reason, for a key that children must not get.
+    """
+    patterns = tuple(dict.fromkeys(read_names(text)))
+    try:
+        for pattern in patterns:
+            check_pattern(pattern)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return patterns
 
 
 def read_share(text: str) -> float:

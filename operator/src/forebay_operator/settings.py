@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from forebay_operator.spec import Manifest
+from forebay_operator.spec import NO_INHERITANCE, Inheritance, Manifest
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Settings:
         ops_peers: the peers of a NetworkPolicy that may reach the servers' ops port; empty means all peers.
         cluster_cidrs: networks that servers must not reach.
         allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
+        inheritance: the labels and annotations of endpoints that their children get.
     """
 
     gpu_image: str
@@ -32,3 +33,4 @@ class Settings:
     ops_peers: tuple[Manifest, ...] = ()
     cluster_cidrs: tuple[str, ...] = ()
     allowed_cidrs: tuple[str, ...] = ()
+    inheritance: Inheritance = NO_INHERITANCE

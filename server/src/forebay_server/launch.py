@@ -21,7 +21,7 @@ from forebay_server.serving.ops_server import any_address
 
 REMEDY = "Correct spec.env or spec.args of the endpoint. `forebay-server flags` lists what can be set."
 
-ENDPOINT_ARGUMENTS = "spec.args"
+ARGS_FIELD = "spec.args"
 """The source of arguments that an error names, for the variable that the operator sets from it."""
 
 
@@ -139,7 +139,7 @@ def parse(parser: argparse.ArgumentParser, resolution: Resolution) -> argparse.N
     for label, arguments in (
         (variable_names.CONFIG_FILE, resolution.file_arguments),
         (variable_names.EXTRA_ARGUMENTS, resolution.extra_arguments),
-        (ENDPOINT_ARGUMENTS, resolution.endpoint_arguments),
+        (ARGS_FIELD, resolution.endpoint_arguments),
     ):
         if error := arguments_error(parser, label, arguments):
             errors.append(error)
@@ -187,7 +187,7 @@ def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list
             return f"{label}: {invalid_values.unknown_options(str(error), flags)}"
         return f"{label}: {error}."
     if parsed.model_tag is not None:
-        model = "spec.model" if label == ENDPOINT_ARGUMENTS else "MODEL_NAME"
+        model = "spec.model" if label == ARGS_FIELD else "MODEL_NAME"
         return f"{label}: {parsed.model_tag!r} belongs to no flag. Name the model by {model}."
     if refused := refused_flags(parser, parsed):
         return f"{label}: {' '.join(refused)}"

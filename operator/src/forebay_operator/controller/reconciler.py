@@ -19,7 +19,7 @@ from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import NodeList
 from forebay_operator.apiserver.replicas_defaulting import fill_in_replicas
 from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
-from forebay_operator.controller.child_writer import ChildWriter
+from forebay_operator.controller.child_writer import ChildWriter, find_unwatched_digest
 from forebay_operator.controller.http_routes import HTTPRoutes
 from forebay_operator.controller.status_writer import StatusWriter
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
@@ -68,6 +68,7 @@ class Reconciler:
     ) -> None:
         self._cluster = cluster
         self._cache = cache
+        self._inheritance = settings.inheritance
         self._status_writer = status_writer
         self._startup_poller = startup_poller
         self._slice_writer = slice_writer
@@ -121,7 +122,7 @@ class Reconciler:
                 self.force_refresh(key)  # this pass looks at no child
             return await self._fill_in_replicas(manifest, before, observed, force_refresh)
         try:
-            endpoint = parse_endpoint(manifest)
+            endpoint = parse_endpoint(manifest, self._inheritance)
         except InvalidSpec as error:
             problem = reasons.INVALID_SPEC.diagnose(str(error))
             await self._report_unusable(manifest, before, observed, problem, force_refresh)
@@ -170,16 +171,22 @@ class Reconciler:
     async def _make_children(self, run: "_Pass") -> None:
         """Apply the children. A refusal becomes `observed.error`."""
         try:
+            before = find_unwatched_digest(run.observed.deployment)
             run.observe(deployment=await self._children.apply(run.endpoint, run.observed, run.force_refresh))
+            run.changed = find_unwatched_digest(run.observed.deployment) != before
         except ReconcileError as error:
             logger.warning("endpoint %s/%s: %s", *run.key, error)
             run.done = not error.retry
             run.observe(error=error.diagnosis)
 
     async def _make_route(self, run: "_Pass") -> None:
-        """Apply the HTTPRoute. Its failure is a condition of its own and stops no other phase."""
+        """Apply the HTTPRoute. Its failure is a condition of its own and stops no other phase.
+
+        A change of the unwatched children may be one of inherited labels. The route, which is not watched, gets it too.
+        """
         previous = find_condition(run.before, ROUTE_CONDITION) or None
-        condition, is_final = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
+        force_refresh = run.force_refresh or (run.changed and previous is not None)
+        condition, is_final = await self._routes.apply_route(run.endpoint, previous, force_refresh)
         run.done = run.done and is_final
         run.observe(conditions=[condition] if condition else [])
 
@@ -284,6 +291,8 @@ class _Pass:
     failure: Diagnosis | None = None
     """The reason why pods do not serve."""
     status: Manifest = field(default_factory=dict)
+    changed: bool = False
+    """Whether the unwatched children were applied again, because they changed."""
     done: bool = True
 
     def observe(self, **observations: Any) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from forebay_operator.spec.arguments import find_adapters, find_values, split_arguments, split_words
+from forebay_operator.spec.inheritance import NOTHING_INHERITED, Inherited
+from forebay_operator.spec.serve_arguments import find_adapters, find_values, split_arguments, split_command_line
 from forebay_operator.spec.served_names import read_adapter_names, read_served_names
 from forebay_operator.spec.source import Source
 
@@ -208,6 +209,8 @@ class Endpoint(Spec):
     name: str
     uid: str
     generation: int
+    inherited: Inherited = NOTHING_INHERITED
+    """Its labels and annotations that the children get."""
 
     @property
     def wanted(self) -> int:
@@ -228,7 +231,7 @@ class Endpoint(Spec):
     def extra_arguments(self) -> tuple[str, ...]:
         """The words of VLLM_EXTRA_ARGS, if its value is in the spec."""
         given = (variable.get("value", "") for variable in self.env if variable["name"] == ARGUMENTS_VARIABLE)
-        return split_words(next(given, ""))
+        return split_command_line(next(given, ""))
 
     @property
     def model_names(self) -> tuple[str, ...]:

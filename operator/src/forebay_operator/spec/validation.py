@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from forebay_operator.spec.arguments import find_flags
 from forebay_operator.spec.endpoint import ADAPTERS_VARIABLE, REVISION_VARIABLES, Endpoint, Manifest, read_duration
+from forebay_operator.spec.serve_arguments import find_flags
 from forebay_operator.spec.source import is_revision
 from forebay_protocol.refused_flags import REFUSED_FLAGS
 

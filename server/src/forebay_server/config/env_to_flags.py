@@ -112,8 +112,8 @@ def resolve_flags(
         *vllm_variables,
         *own_variables,
     }
-    arguments = {variable_names.CONFIG_FILE, variable_names.EXTRA_ARGUMENTS, variable_names.ENDPOINT_ARGUMENTS}
-    _notice(env, flags, known | arguments, result)
+    known |= {variable_names.CONFIG_FILE, variable_names.EXTRA_ARGUMENTS, variable_names.ENDPOINT_ARGUMENTS}
+    _notice(env, flags, known, result)
     return result
 
 

@@ -25,8 +25,8 @@ def split_arguments(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(word for item in items for word in _split_item(item))
 
 
-def split_words(text: str) -> tuple[str, ...]:
-    """The words of a command line, such as VLLM_EXTRA_ARGS. A text that the server rejects has no words."""
+def split_command_line(text: str) -> tuple[str, ...]:
+    """The arguments in a text such as VLLM_EXTRA_ARGS; none if the server would reject the text."""
     try:
         return tuple(shlex.split(text))
     except ValueError:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay_operator.spec.arguments import find_flags, find_values, split_arguments
+from forebay_operator.spec.serve_arguments import find_flags, find_values, split_arguments
 from forebay_protocol.refused_flags import REFUSED_FLAGS
 
 

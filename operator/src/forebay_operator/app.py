@@ -129,6 +129,7 @@ def build_settings(parsed: argparse.Namespace, kubernetes_minor: int) -> Setting
         cpu_image=parsed.cpu_image,
         nvidia_runtime_class=parsed.nvidia_runtime_class,
         pull_policy=parsed.pull_policy,
+        gateway_urls=parsed.gateway_urls,
         home_namespace=parsed.home_namespace,
         network_policies=parsed.network_policies,
         ops_peers=parsed.ops_peers,

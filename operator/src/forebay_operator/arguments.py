@@ -3,6 +3,7 @@
 import argparse
 import json
 from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from forebay_kube.name_list import read_names
 from forebay_operator.spec import Manifest
@@ -58,3 +59,13 @@ def read_share(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
     return share
+
+
+def read_urls(text: str) -> tuple[str, ...]:
+    """Parse URLs such as https://models.example.com, separated by commas. Raises ArgumentTypeError for others."""
+    urls = tuple(url.rstrip("/") for url in read_names(text))
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or url != f"{parts.scheme}://{parts.netloc}" or not parts.hostname:
+            raise argparse.ArgumentTypeError(f"{url!r} is not a URL without a path, such as https://models.example.com")
+    return urls

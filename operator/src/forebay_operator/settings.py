@@ -14,6 +14,7 @@ class Settings:
         cpu_image: the default server image for endpoints with gpu.count 0.
         nvidia_runtime_class: the default RuntimeClass of pods with NVIDIA GPUs; "" leaves it to the node.
         pull_policy: the imagePullPolicy of server images and model images.
+        gateway_urls: URLs of the gateways for clients, without a path; empty without gateways.
         home_namespace: the namespace whose endpoints have the ID NAME, as at the gateway; others have NAMESPACE.NAME.
         kubernetes_minor: the minor version of the API server, 35 for v1.35.
         network_policies: whether endpoints get a NetworkPolicy, unless they want none.
@@ -27,6 +28,7 @@ class Settings:
     cpu_image: str
     nvidia_runtime_class: str = ""
     pull_policy: str = "IfNotPresent"
+    gateway_urls: tuple[str, ...] = ()
     home_namespace: str = "default"
     kubernetes_minor: int = 35
     network_policies: bool = True

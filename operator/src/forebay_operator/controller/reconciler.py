@@ -26,10 +26,11 @@ from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.keys.key_digest_sync import KeyDigestSync
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.resources.meta import find_controller
-from forebay_operator.resources.route import ROUTE_CONDITION
+from forebay_operator.resources.route import ROUTE_CONDITION, route_id
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoint
 from forebay_operator.spec.replicas import choose_replicas, lacks_replicas
+from forebay_operator.status.addresses import list_addresses
 from forebay_operator.status.conditions import assess, assess_invalid
 from forebay_operator.status.diagnosis import Diagnosis, reasons
 from forebay_operator.status.diagnosis.gpus import needs_nodes
@@ -68,7 +69,7 @@ class Reconciler:
     ) -> None:
         self._cluster = cluster
         self._cache = cache
-        self._inheritance = settings.inheritance
+        self._settings = settings
         self._status_writer = status_writer
         self._startup_poller = startup_poller
         self._slice_writer = slice_writer
@@ -122,7 +123,7 @@ class Reconciler:
                 self.force_refresh(key)  # this pass looks at no child
             return await self._fill_in_replicas(manifest, before, observed, force_refresh)
         try:
-            endpoint = parse_endpoint(manifest, self._inheritance)
+            endpoint = parse_endpoint(manifest, self._settings.inheritance)
         except InvalidSpec as error:
             problem = reasons.INVALID_SPEC.diagnose(str(error))
             await self._report_unusable(manifest, before, observed, problem, force_refresh)
@@ -185,10 +186,12 @@ class Reconciler:
         A change of the unwatched children may be one of inherited labels. The route, which is not watched, gets it too.
         """
         previous = find_condition(run.before, ROUTE_CONDITION) or None
-        force_refresh = run.force_refresh or (run.changed and previous is not None)
-        condition, is_final = await self._routes.apply_route(run.endpoint, previous, force_refresh)
-        run.done = run.done and is_final
-        run.observe(conditions=[condition] if condition else [])
+        is_new = run.changed or "addresses" not in run.before  # of a release without addresses
+        force_refresh = run.force_refresh or (is_new and previous is not None)
+        route = await self._routes.apply_route(run.endpoint, previous, force_refresh)
+        run.done = run.done and route.is_final
+        run.route_urls = route.urls
+        run.observe(conditions=[route.condition] if route.condition else [])
 
     async def _observe(self, run: "_Pass") -> None:
         """Add what is known besides pods and Deployment: warnings about env, gateways, sleep, jobs."""
@@ -196,9 +199,19 @@ class Reconciler:
             env_warnings=find_env_warnings(run.endpoint.env, known_names(), settable_names()),
             scales=run.endpoint.scaling is not None,
             gateways=self._slice_writer.gateways,
+            addresses=self._list_addresses(run),
             asleep=self._is_asleep(run.key, run.endpoint, run.before),
             jobs=self._autoscaler.jobs(run.key),
         )
+
+    def _list_addresses(self, run: "_Pass") -> list[Manifest]:
+        """The URLs of the endpoint. Those of the route stay where its Gateways were not read."""
+        service = _own(run.manifest, self._cache.service(run.key))
+        gateway_id, bases = route_id(run.endpoint, self._settings), self._settings.gateway_urls
+        found = list_addresses(run.endpoint, service, bases, gateway_id, run.route_urls or ())
+        if run.route_urls is None:
+            found += [address for address in run.before.get("addresses") or () if address["type"] == "Route"]
+        return found
 
     async def _diagnose(self, run: "_Pass") -> None:
         """Find the failure of the pods. Events and nodes are read only if they can add to the diagnosis."""
@@ -291,6 +304,8 @@ class _Pass:
     failure: Diagnosis | None = None
     """The reason why pods do not serve."""
     status: Manifest = field(default_factory=dict)
+    route_urls: Sequence[str] | None = ()
+    """The URLs of the Gateways that have accepted the route; None where they were not read."""
     changed: bool = False
     """Whether the unwatched children were applied again, because they changed."""
     done: bool = True

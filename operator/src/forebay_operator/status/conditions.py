@@ -40,6 +40,7 @@ def assess(
     status: dict[str, Any] = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
+        "addresses": [dict(address) for address in observed.addresses],
         "models": [name for name in endpoint.served_names if len(name) <= MAX_MODEL_NAME][:MAX_MODELS],
         "selector": labels.selector_string(endpoint.name),
         "desiredReplicas": endpoint.replicas,
@@ -57,7 +58,7 @@ def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, n
     """Build the status of an endpoint whose spec cannot be used (`observed.error`). Its pods still run."""
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
-    fields = {key: previous[key] for key in ("url", "models", "selector") if key in previous}
+    fields = {key: previous[key] for key in ("url", "addresses", "models", "selector") if key in previous}
     fields |= remember_replicas(manifest, previous)
     readiness = compute_readiness(wanted, observed)
     counts = {**_count(observed, wanted), **_describe_start(observed, readiness, previous)}

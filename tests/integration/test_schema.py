@@ -9,7 +9,10 @@ from forebay_operator.resources import build_deployment, build_service, build_un
 from forebay_operator.settings import Settings
 from forebay_operator.spec import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
 from forebay_operator.spec.validation import LIMIT_VARIABLES
+from forebay_operator.status.diagnosis import FAILURES
+from forebay_operator.status.readiness import STATES
 from forebay_protocol.refused_flags import REFUSED_FLAGS
+from forebay_server.lifecycle.diagnosis import RULES
 from tests.endpoints import endpoint
 from tests.integration.every_field import EVERYTHING
 from tests.kubectl import Kubectl, Manifest, Refused, condition
@@ -378,6 +381,24 @@ def test_an_endpoint_without_a_status_is_not_ready(kubectl: Kubectl) -> None:
     ready = condition(seen, "Ready")
     assert (ready["status"], ready["reason"]) == ("Unknown", "Pending")
     assert "lastTransitionTime" not in ready, "no time is known yet"
+
+
+def test_the_columns_fit_a_terminal_of_100_characters(kubectl: Kubectl) -> None:
+    reasons = [*STATES, *(each.name for each in FAILURES), *(rule.reason for rule in RULES)]
+    name, url = 40 * "a", f"http://{60 * 'a'}.svc/v2/{60 * 'a'}/openai/v1"
+    bucket = f"s3://bucket/{100 * 'a'}"
+    kubectl.apply(endpoint(name, model=bucket, gpu={"count": 64}, replicas=1000))
+    ready = {"type": "Ready", "status": "False", "reason": max(reasons, key=len), "message": ""}
+    status = {"conditions": [ready], "ready": "1000/1000", "url": url, "jobs": {"queued": 9, "running": 3}}
+    kubectl.patch("iep", name, {"status": status}, "--subresource=status")
+    header, row = kubectl.run("get", "iep").splitlines()
+    assert header.split() == ["NAME", "STATUS", "READY", "GPUS", "AGE"]
+    assert row.split()[:4] == [name, ready["reason"], "1000/1000", "64"]
+    longest_age = len("9y364d")
+    assert row.index("64") + len("GPUS   ") + longest_age <= 100
+    header, row = kubectl.run("get", "iep", "-o", "wide").splitlines()
+    assert header.split()[5:] == ["QUEUED", "RUNNING", "MODEL", "URL"]
+    assert row.split()[5:] == ["9", "3", bucket, url]
 
 
 @pytest.mark.parametrize("path", ["", ".spec", ".spec.pod.volumes", ".status.conditions"])

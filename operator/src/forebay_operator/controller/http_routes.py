@@ -19,7 +19,7 @@ from forebay_operator.status.route_urls import find_route_urls
 
 @dataclass(frozen=True)
 class RouteState:
-    """What the operator knows of an endpoint's route.
+    """The state of an endpoint's route.
 
     Attributes:
         condition: the condition for the status, or None without a route.

@@ -34,7 +34,7 @@ def build_pod_metadata(endpoint: Endpoint, pod_spec: Manifest, live: Manifest | 
 
 
 def _find_kept(live: Manifest | None, revision: str) -> Inherited | None:
-    """What the pods of the live template inherited; None if the template has another revision or is damaged."""
+    """The inherited metadata of the live template; None if the template has another revision or is damaged."""
     if live is None:
         return None
     annotations = (live["spec"]["template"].get("metadata") or {}).get("annotations") or {}

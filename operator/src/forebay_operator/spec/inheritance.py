@@ -50,7 +50,7 @@ REFUSED_KEYS = {
 
 @dataclass(frozen=True)
 class Inherited:
-    """What the children of one endpoint get."""
+    """Labels and annotations that the children of one endpoint get."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)

@@ -12,34 +12,45 @@ from forebay_operator.status.route_urls import find_route_urls
 from tests.unit.operator.builders import endpoint_manifest
 
 
-def listed(service: Manifest | None = None, *bases: str, routes: tuple[str, ...] = (), **spec: Any) -> list[str]:
-    found = list_addresses(parse_endpoint(endpoint_manifest(**spec)), service, bases, "team.one", routes)
+def listed(found_service: Manifest | None, *bases: str, routes: tuple[str, ...] = (), **spec: Any) -> list[str]:
+    endpoint = parse_endpoint(endpoint_manifest(**spec))
+    found = list_addresses(endpoint, found_service, path_id="team.one", gateways=bases, routes=routes)
     return [f"{each['type']} {each['url']}" for each in found]
 
 
-def service(kind: str, *ingress: Manifest, port: int = 80) -> Manifest:
-    return {"spec": {"type": kind, "ports": [{"port": port}]}, "status": {"loadBalancer": {"ingress": list(ingress)}}}
+def balanced(*ingress: Manifest) -> Manifest:
+    return {"status": {"loadBalancer": {"ingress": list(ingress)}}}
 
+
+BALANCER = {"type": "LoadBalancer"}
 
 OWN = "Service http://one.team.svc/v2/one/openai/v1"
 
 
 @pytest.mark.parametrize(
-    ("found", "others"),
+    ("spec", "found", "others"),
     [
-        (None, []),
-        (service("ClusterIP", {"ip": "1.2.3.4"}), []),
-        (service("LoadBalancer"), []),
-        (service("LoadBalancer", {"ip": "1.2.3.4"}), ["Service http://1.2.3.4/v2/one/openai/v1"]),
-        (service("LoadBalancer", {"ip": "fd00::1"}, port=8080), ["Service http://[fd00::1]:8080/v2/one/openai/v1"]),
-        (
-            service("LoadBalancer", {"hostname": "a.elb.example.com", "ip": ""}),
-            ["Service http://a.elb.example.com/v2/one/openai/v1"],
-        ),
+        ({}, None, []),
+        ({}, balanced({"ip": "1.2.3.4"}), []),
+        (BALANCER, None, []),
+        (BALANCER, balanced(), []),
+        (BALANCER, balanced({"ip": "1.2.3.4"}), ["http://1.2.3.4"]),
+        (BALANCER, balanced({"ip": "fd00::1"}, {"ip": ""}), ["http://[fd00::1]"]),
+        (BALANCER, balanced({"hostname": "a.elb.example.com"}), ["http://a.elb.example.com"]),
     ],
 )
-def test_a_service_has_its_own_url_and_those_of_its_load_balancer(found: Manifest | None, others: list[str]) -> None:
-    assert listed(found) == [OWN, *others]
+def test_a_service_has_its_own_url_and_those_of_its_load_balancer(
+    spec: Manifest, found: Manifest | None, others: list[str]
+) -> None:
+    assert listed(found, service=spec) == [OWN, *(f"Service {url}/v2/one/openai/v1" for url in others)]
+
+
+def test_another_port_of_the_service_is_in_its_urls() -> None:
+    spec = {"type": "LoadBalancer", "port": 8080}
+    assert listed(balanced({"ip": "fd00::1"}), service=spec) == [
+        "Service http://one.team.svc:8080/v2/one/openai/v1",
+        "Service http://[fd00::1]:8080/v2/one/openai/v1",
+    ]
 
 
 def test_each_way_to_the_endpoint_has_its_type() -> None:
@@ -55,6 +66,13 @@ def test_each_way_to_the_endpoint_has_its_type() -> None:
 def test_the_list_fits_the_schema() -> None:
     routes = tuple(f"https://a{number}.example.com" for number in range(100))
     assert len(listed(None, "http://" + "x" * 1100, routes=routes)) == MAX_ADDRESSES
+
+
+def test_the_route_keeps_its_addresses_where_it_was_not_read() -> None:
+    before = [{"type": "Service", "url": "http://before"}, {"type": "Route", "url": "https://llm.example.com/x"}]
+    endpoint = parse_endpoint(endpoint_manifest())
+    found = list_addresses(endpoint, None, path_id="one", gateways=(), routes=(), previous=before)
+    assert [each["url"] for each in found] == ["http://one.team.svc/v2/one/openai/v1", "https://llm.example.com/x"]
 
 
 HTTP = {"name": "web", "port": 80, "protocol": "HTTP"}

@@ -126,7 +126,16 @@ def test_the_endpoints_args_override_all_variables() -> None:
     assert (parsed.max_model_len, parsed.tokenizer) == (4, "args")
     assert (parsed.quantization, parsed.response_role) == ("awq", "bot"), "other settings stay"
     assert result.endpoint_arguments == ["--max-model-len", "4", "--tokenizer=args"]
-    assert result.ignored + result.warnings == []
+    assert result.ignored == [
+        "MAX_MODEL_LEN is ignored: spec.args sets --max-model-len.",
+        "TOKENIZER_NAME is ignored: spec.args sets --tokenizer.",
+    ]
+
+
+def test_a_negated_flag_in_args_overrides_its_variable() -> None:
+    result = resolved(MODEL_NAME="m", ENFORCE_EAGER="true", FOREBAY_ARGS='["--no-enforce-eager", "-O2"]')
+    assert small_parser().parse_args(result.arguments[:-1]).enforce_eager is False
+    assert result.ignored == ["ENFORCE_EAGER is ignored: spec.args sets --enforce-eager."]
 
 
 @pytest.mark.parametrize(

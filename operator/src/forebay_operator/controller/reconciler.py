@@ -207,11 +207,14 @@ class Reconciler:
     def _list_addresses(self, run: "_Pass") -> list[Manifest]:
         """The URLs of the endpoint. Those of the route stay where its Gateways were not read."""
         service = _own(run.manifest, self._cache.service(run.key))
-        gateway_id, bases = route_id(run.endpoint, self._settings), self._settings.gateway_urls
-        found = list_addresses(run.endpoint, service, bases, gateway_id, run.route_urls or ())
-        if run.route_urls is None:
-            found += [address for address in run.before.get("addresses") or () if address["type"] == "Route"]
-        return found
+        return list_addresses(
+            run.endpoint,
+            service,
+            path_id=route_id(run.endpoint, self._settings),
+            gateways=self._settings.gateway_urls,
+            routes=run.route_urls or (),
+            previous=run.before.get("addresses") or () if run.route_urls is None else (),
+        )
 
     async def _diagnose(self, run: "_Pass") -> None:
         """Find the failure of the pods. Events and nodes are read only if they can add to the diagnosis."""

@@ -15,20 +15,29 @@ SERVICE, GATEWAY, ROUTE = "Service", "Gateway", "Route"
 
 
 def list_addresses(
-    endpoint: Endpoint, service: Manifest | None, gateway_bases: Iterable[str], gateway_id: str, routes: Iterable[str]
+    endpoint: Endpoint,
+    service: Manifest | None,
+    *,
+    path_id: str,
+    gateways: Iterable[str],
+    routes: Iterable[str],
+    previous: Iterable[Manifest] = (),
 ) -> list[Manifest]:
     """List the addresses of an endpoint: those of its Service first.
 
     Args:
         service: the endpoint's Service, if it exists. Its load balancer adds addresses outside the cluster.
-        gateway_bases: URLs of the gateways, without a path.
-        gateway_id: the endpoint's ID at the gateways and in routes.
+        path_id: the endpoint's ID at the gateways and in routes.
+        gateways: URLs of the gateways, without a path.
         routes: URLs of the Gateways that have accepted the route, without a path.
+        previous: addresses until now; those of the route stay.
     """
-    own = [endpoint.url, *(f"{base}/v2/{endpoint.name}/openai/v1" for base in _find_load_balancers(service))]
+    balancers = _find_load_balancers(endpoint, service) if service else []
+    own = [endpoint.url, *(f"{base}/v2/{endpoint.name}/openai/v1" for base in balancers)]
     found = [(SERVICE, url) for url in own]
-    for kind, bases in ((GATEWAY, gateway_bases), (ROUTE, routes)):
-        found += [(kind, f"{base}/v2/{gateway_id}/openai/v1") for base in bases]
+    for kind, bases in ((GATEWAY, gateways), (ROUTE, routes)):
+        found += [(kind, f"{base}/v2/{path_id}/openai/v1") for base in bases]
+    found += [(ROUTE, address["url"]) for address in previous if address["type"] == ROUTE]
     distinct = dict.fromkeys(address for address in found if len(address[1]) <= MAX_URL)
     return [{"type": kind, "url": url} for kind, url in list(distinct)[:MAX_ADDRESSES]]
 
@@ -39,11 +48,10 @@ def base_url(scheme: str, host: str, port: int) -> str:
     return f"{scheme}://{name}" if port == {"http": 80, "https": 443}[scheme] else f"{scheme}://{name}:{port}"
 
 
-def _find_load_balancers(service: Manifest | None) -> list[str]:
+def _find_load_balancers(endpoint: Endpoint, service: Manifest) -> list[str]:
     """The URLs of the Service's load balancer, which the cloud reports in the Service's status."""
-    if service is None or service["spec"].get("type") != "LoadBalancer":
+    if endpoint.service.type != "LoadBalancer":
         return []
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     hosts = [str(each.get("hostname") or each.get("ip") or "") for each in ingress]
-    port = int(service["spec"]["ports"][0]["port"])
-    return [base_url("http", host, port) for host in hosts if host]
+    return [base_url("http", host, endpoint.service.port) for host in hosts if host]

@@ -97,6 +97,12 @@ def resolve_flags(
         result.endpoint_arguments = read_endpoint_arguments(env.get(variable_names.ENDPOINT_ARGUMENTS, "[]"))
     except ValueError as error:
         result.errors.append(f"{variable_names.ENDPOINT_ARGUMENTS}: {error}.")
+    overriding = {argument.partition("=")[0].replace("_", "-") for argument in result.endpoint_arguments}
+    result.ignored += [
+        f"{setting.variable} is ignored: spec.args sets {setting.flag.option}."
+        for setting in result.settings
+        if {setting.flag.option, setting.flag.negation} & overriding
+    ]
     set_by_variables = [argument for setting in result.settings for argument in setting.arguments]
     result.model, result.arguments = take_model(
         [*result.file_arguments, *set_by_variables, *result.extra_arguments, *result.endpoint_arguments]

@@ -9,6 +9,7 @@ from cluster.pins import ROOT
 from tests.e2e.canned import KV_CACHE, MODEL, SMALL, canned
 from tests.e2e.cluster import NAME as CLUSTER
 from tests.e2e.forebay import PROGRAMS, Clients, read_check, read_key, wait_ready
+from tests.e2e.hub import COMMIT
 from tests.e2e.standins import run_helper
 from tests.endpoints import endpoint, reason_is
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
@@ -82,8 +83,10 @@ class TestHub:
         self, kubectl: Kubectl, hub: str, clients: Clients
     ) -> None:
         token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hugging-face", "key": "token"}}}
-        env = [{"name": "HF_ENDPOINT", "value": hub}, {"name": "MAX_MODEL_LEN", "value": "2048"}, KV_CACHE, token]
-        kubectl.apply(endpoint("hub-model", model=HUB_ID, gpu={"count": 0}, resources=SMALL, env=env))
+        env = [{"name": "HF_ENDPOINT", "value": hub}, KV_CACHE, token]
+        args = ["--max-model-len 2048", "--served-model-name", HUB_ID, "smollm2"]
+        source = {"model": f"hf://{HUB_ID}", "revision": COMMIT}
+        kubectl.apply(endpoint("hub-model", **source, args=args, gpu={"count": 0}, resources=SMALL, env=env))
         told = {}
 
         def ready() -> Manifest | None:
@@ -96,11 +99,11 @@ class TestHub:
         assert 0 < told["Downloading"]["percent"] <= 100
         assert told["Downloading"]["bytesPerSecond"] > 0
         assert "startup" not in found["status"]
-        assert found["status"]["models"] == [HUB_ID]
+        assert found["status"]["models"] == [HUB_ID, "smollm2"]
         url = f"http://hub-model.{kubectl.namespace}.svc/v2/hub-model/openai/v1"
         answers = read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, "hub-model"), HUB_ID))
         assert "Paris" in answers["chat"]
-        assert answers["models"] == [HUB_ID]
+        assert answers["models"] == [HUB_ID, "smollm2"]
         kubectl.delete("iep", "hub-model")
 
     def test_a_gated_repository_without_a_token_is_reported(self, kubectl: Kubectl, hub: str) -> None:

@@ -1,6 +1,7 @@
 """Helm itself rejects invalid values and says why. It needs no cluster for that."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import yaml
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from examples.demo import chart_values
+from forebay_operator.spec.inheritance import REFUSED_DOMAINS, REFUSED_KEYS
 from tests.kubectl import Manifest
 
 CHART = ROOT / "charts/forebay"
@@ -50,6 +52,14 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
             "at '/gateway/files/s3/endpoint': 's3.example.com' does not match",
         ),
         ("valkey.create=false,gateway.files.s3.bucket=files", "gateway.files.s3.bucket needs valkey.create"),
+        ("gateway.urls={https://a/v2}", "at '/gateway/urls/0': 'https://a/v2' does not match pattern"),
+        ("inheritLabels={*}", "inheritLabels: * is not possible, as children never get all keys"),
+        (
+            "inheritLabels={team,app.kubernetes.io/instance}",
+            "inheritLabels: app.kubernetes.io/instance cannot be inherited, as Argo CD, Flux,",
+        ),
+        ("inheritAnnotations={argocd.argoproj.io/*}", "inheritAnnotations: argocd.argoproj.io/* cannot be inherited"),
+        ("inheritLabels={a b}", "at '/inheritLabels/0': 'a b' does not match pattern"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
@@ -64,6 +74,37 @@ def test_the_operator_gets_the_server_images_unchanged(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=server.cpuImage=r/server:1")
     assert "- --gpu-image=\n" in rendered.stdout
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
+
+
+def test_the_operator_gets_the_urls_of_the_gateways(helm: Helm) -> None:
+    def urls(*values: str) -> list[str]:
+        flags = [f"--set={value}" for value in (REPOSITORY, *values)]
+        rendered = helm("template", "forebay", str(CHART), "--namespace=system", *flags).stdout
+        return [line.partition("=")[2] for line in rendered.splitlines() if "--gateway-urls" in line]
+
+    assert urls() == ["http://forebay-gateway.system.svc"]
+    given = "gateway.service.port=8080", "gateway.urls={https://models.example.com,https://b.example.com:8443}"
+    assert urls(*given) == [
+        "http://forebay-gateway.system.svc:8080,https://models.example.com,https://b.example.com:8443"
+    ]
+    assert urls("gateway.enabled=false") == []
+
+
+def test_the_operator_gets_the_keys_that_children_inherit(helm: Helm) -> None:
+    given = "--set=inheritLabels={team,example.com/*}", "--set=inheritAnnotations={app.kubernetes.io/part-of}"
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *given).stdout
+    assert "- --inherit-labels=team,example.com/*\n" in rendered
+    assert "- --inherit-annotations=app.kubernetes.io/part-of\n" in rendered
+    assert "--inherit" not in helm("template", "forebay", str(CHART), f"--set={REPOSITORY}").stdout
+
+
+def test_the_chart_rejects_every_key_that_the_operator_rejects() -> None:
+    template = (CHART / "templates/_names.tpl").read_text()
+    (pattern,) = re.findall(r'regexMatch "(\^\(argocd[^"]+)"', template)
+    keys = [*REFUSED_KEYS, *(f"{domain}/{name}" for domain in REFUSED_DOMAINS for name in ("*", "a"))]
+    assert [key for key in keys if not re.match(pattern, key)] == []
+    allowed = "team", "example.com/*", "app.kubernetes.io/part-of", "cluster-autoscaler.kubernetes.io/safe-to-evict"
+    assert [key for key in allowed if re.match(pattern, key)] == []
 
 
 VALKEYS = {"StatefulSet", "Service", "NetworkPolicy"}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.endpoints import endpoint, exists, reason_is, start
 from tests.integration.every_field import EVERYTHING
-from tests.integration.httproutes import HTTPROUTES, httproute_crd
+from tests.integration.httproutes import GATEWAYS, HTTPROUTES, gateway_crd, httproute_crd
 from tests.integration.kubelet import newest_pod
 from tests.kubectl import Kubectl, Manifest, condition, install_crd, wait_for
 
@@ -29,6 +29,7 @@ VARIABLES = [
 def without_routes(control_plane: Kubectl) -> None:
     """Remove the Gateway API, which an earlier test may have installed."""
     control_plane.delete("crd", HTTPROUTES)
+    control_plane.delete("crd", GATEWAYS)
 
 
 def route_says(kubectl: Kubectl, reason: str) -> Callable[[], Manifest | None]:
@@ -187,7 +188,14 @@ class TestContract:
         assert rule["matches"][0]["path"]["value"] == f"/v2/{kubectl.namespace}.one"
         assert rule["timeouts"] == {"request": "0s"}
         play_gateway(kubectl, route)
-        wait_for(route_says(kubectl, "RouteAccepted"), "the status says that the route is accepted", timeout=70)
+        found = wait_for(route_says(kubectl, "RouteAccepted"), "the status says that the route is accepted", timeout=70)
+        path = f"/v2/{kubectl.namespace}.one/openai/v1"
+        own = {"type": "Service", "url": found["status"]["url"]}
+        assert found["status"]["addresses"] == [own], "no Gateway can be read"
+        install_crd(kubectl, gateway_crd(), GATEWAYS, "--server-side")
+        kubectl.apply(gateway("public"))
+        public = {"type": "Route", "url": f"https://llm.example.com{path}"}
+        wait_for(lambda: addresses(kubectl) == [own, public], "a resync adds the URL of the Gateway", timeout=70)
         kubectl.patch("iep", "one", {"spec": {"service": {"port": 8080}}})
 
         def follows() -> bool:
@@ -198,6 +206,17 @@ class TestContract:
         kubectl.patch("iep", "one", {"spec": {"route": None}})
         wait_for(lambda: kubectl.get("httproute", "one") is None, "the route is deleted")
         wait_for(lambda: condition(kubectl.get("iep", "one"), "RouteReady") == {}, "the status no longer mentions it")
+        own = {"type": "Service", "url": own["url"].replace(".svc/", ".svc:8080/")}
+        wait_for(lambda: addresses(kubectl) == [own], "the status no longer has its URL")
+
+    def test_the_address_of_a_load_balancer_is_in_the_status(self, kubectl: Kubectl) -> None:
+        start(kubectl, service={"type": "LoadBalancer"})
+        own = {"type": "Service", "url": f"http://one.{kubectl.namespace}.svc/v2/one/openai/v1"}
+        wait_for(lambda: addresses(kubectl) == [own], "the status has the Service")
+        balancer = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}}
+        kubectl.patch("service", "one", balancer, "--subresource=status")
+        outside = {"type": "Service", "url": "http://192.0.2.7/v2/one/openai/v1"}
+        wait_for(lambda: addresses(kubectl) == [own, outside], "the status has the address of the cloud")
 
 
 @pytest.mark.usefixtures("operator")
@@ -236,6 +255,23 @@ def without_ports(spec: Manifest) -> Manifest:
 
 def has_url(kubectl: Kubectl, part: str) -> bool:
     return part in (kubectl.get("iep", "one") or {})["status"].get("url", "")
+
+
+def addresses(kubectl: Kubectl) -> list[Manifest]:
+    found = kubectl.get("iep", "one") or {}
+    return list(found["status"].get("addresses") or ())
+
+
+def gateway(name: str) -> Manifest:
+    """A Gateway with a listener for HTTPS."""
+    tls = {"certificateRefs": [{"name": "certificate"}]}
+    listener = {"name": "tls", "port": 443, "protocol": "HTTPS", "hostname": "*.example.com", "tls": tls}
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": name},
+        "spec": {"gatewayClassName": "any", "listeners": [listener]},
+    }
 
 
 def claim_goes(kubectl: Kubectl) -> bool:

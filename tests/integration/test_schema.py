@@ -9,6 +9,10 @@ from forebay_operator.resources import build_deployment, build_service, build_un
 from forebay_operator.settings import Settings
 from forebay_operator.spec import REFUSED_VARIABLES, Endpoint, InvalidSpec, parse_endpoint
 from forebay_operator.spec.validation import LIMIT_VARIABLES
+from forebay_operator.status.diagnosis import FAILURES
+from forebay_operator.status.readiness import STATES
+from forebay_protocol.refused_flags import REFUSED_FLAGS
+from forebay_server.lifecycle.diagnosis import RULES
 from tests.endpoints import endpoint
 from tests.integration.every_field import EVERYTHING
 from tests.kubectl import Kubectl, Manifest, Refused, condition
@@ -49,6 +53,41 @@ INVALID = [
     ("a path in a claim that climbs", endpoint(model="pvc://claim/../a"), "a folder in a claim (pvc://claim/path)"),
     ("a bucket without a name", endpoint(model="s3://"), "a bucket (s3://bucket/path"),
     ("another scheme", endpoint(model="https://hub/model"), "must be a Hugging Face ID"),
+    ("a page of the hub", endpoint(model="https://huggingface.co/a/b"), "without https://huggingface.co/"),
+    ("a hub address without a name", endpoint(model="hf://"), "must be a Hugging Face ID"),
+    ("a hub address of a file", endpoint(model="hf://a/b/c.bin"), "hf://org/name or hf://org/name:revision"),
+    ("a hub address with an empty revision", endpoint(model="hf://a/b:"), "must be a Hugging Face ID"),
+    ("a revision with a space", endpoint(revision="a b"), "a revision is a commit, a tag or a branch"),
+    ("a revision that climbs", endpoint(revision="a/../b"), "a revision is a commit, a tag or a branch"),
+    ("a revision of an image", endpoint(model="oci://a/b:1", revision="v1"), "this model comes from elsewhere"),
+    ("a revision of a path", endpoint(model="/a", revision="v1"), "this model comes from elsewhere"),
+    ("two revisions", endpoint(model="hf://a/b:v1", revision="v2"), "name two revisions; keep one"),
+    (
+        "a revision as a variable too",
+        endpoint(revision="v1", env=[{"name": "MODEL_REVISION", "value": "v1"}]),
+        "remove MODEL_REVISION and REVISION from spec.env",
+    ),
+    (
+        "a revision of the model and as an argument",
+        endpoint(model="hf://a/b@v1", args=["--revision=v1"]),
+        "--revision from spec.args",
+    ),
+    ("a whole command", endpoint(args=["vllm serve a/b --seed 1"]), "remove `vllm serve` and the model"),
+    ("the model as an argument", endpoint(args=["--model=a/b"]), "the model is set from spec.model; write it there"),
+    ("a key as an argument", endpoint(args=["--seed=1", "--api_key k"]), "keys come from spec.auth"),
+    ("a bare dash", endpoint(args=["--seed=1", "--"]), "a bare -- ends the flags"),
+    ("too many characters of arguments", endpoint(args=5 * ["-" + 4000 * "x"]), "more than 16384 characters"),
+    ("an argument that is a number", endpoint(args=["--seed", 1]), "must be of type string"),
+    (
+        "an adapter with a revision",
+        with_adapters({"name": "a", "source": "hf://a/b:v1"}),
+        "hf://org/name, without a revision",
+    ),
+    (
+        "adapters as arguments too",
+        with_adapters(ADAPTER, args=["--lora-modules", "b=a/b"]),
+        "are set from spec.adapters; keep one of the two",
+    ),
     ("a field that does not exist", endpoint(modle="x"), 'unknown field "spec.modle"'),
     ("negative replicas", endpoint(replicas=-1), "greater than or equal to 0"),
     ("too many replicas", endpoint(replicas=1001), "less than or equal to 1000"),
@@ -246,10 +285,23 @@ def test_the_schema_rejects_every_variable_that_the_operator_rejects(kubectl: Ku
         kubectl.apply(with_env({"name": name, "value": "1"}))
 
 
+@pytest.mark.parametrize("name", sorted({*REFUSED_FLAGS, "MODEL"}))
+def test_the_schema_rejects_every_flag_that_the_server_refuses(kubectl: Kubectl, name: str) -> None:
+    option = f"--{name.lower().replace('_', '-')}"
+    for argument in (option, f"{option}=1", f"{option} 1", option.replace("-", "_").replace("__", "--", 1)):
+        with pytest.raises(Refused, match=r"spec\.args\[1\]"):
+            kubectl.apply(endpoint(args=["--seed=1", argument]))
+    assert kubectl.apply(endpoint(args=["--seed=1", f"{option}x", option.removeprefix("--")]))
+
+
 @pytest.mark.parametrize(
     "model",
     [
         "gpt2",
+        "hf://gpt2",
+        "hf://mistralai/Mistral-7B-Instruct-v0.2",
+        "hf://mistralai/Mistral-7B-Instruct-v0.2:607a30d783dfa663caf39e06633721c8d4cfcd7e",
+        "hf://mistralai/Mistral-7B-Instruct-v0.2@refs/pr/3",
         "mistralai/Mistral-7B-Instruct-v0.2",
         "oci://host:5000/a/b:c",
         "oci://a/b@sha256:0",
@@ -275,7 +327,8 @@ def test_models_from_every_source_are_accepted(kubectl: Kubectl, model: str) -> 
         {"cache": {"claimName": "mine"}},
         {"route": {"parentRefs": [{"name": "a", "namespace": "b", "port": 443}], "hostnames": ["*.example.com"]}},
         {"rollout": {"strategy": "Replace", "drainTimeout": "1h30m", "startupTimeout": "24h"}},
-        {"adapters": [ADAPTER, {"name": "b", "source": "pvc://claim/b"}]},
+        {"adapters": [ADAPTER, {"name": "b", "source": "pvc://claim/b"}, {"name": "c", "source": "hf://a/b"}]},
+        {"args": ["--max-model-len=8192", "--seed 1", "--served-model-name", "a", "b", '--hf-overrides={"a": 1}']},
         {"pod": EVERYTHING},
         {"env": [{"name": name, "value": "9"} for name in sorted(LIMIT_VARIABLES)]},
         {"env": [{"name": "LD_PRELOAD", "value": "/opt/own.so"}, {"name": "PYTHONPATH", "value": "/opt"}]},
@@ -285,6 +338,21 @@ def test_valid_specs_are_accepted(kubectl: Kubectl, spec: Manifest) -> None:
     taken = kubectl.apply(endpoint(**spec), "--validate=strict")["spec"]
     for field, value in spec.items():
         assert taken[field] == value if isinstance(value, list) else taken[field].items() >= value.items()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"revision": "v1.0"},
+        {"revision": ""},
+        {"revision": "", "model": "/models/a"},
+        {"revision": "v1", "model": "hf://a/b:v1"},
+        {"revision": "v1", "model": "hf://a/b@v1", "args": ["--tokenizer-revision=v2", "--lora-modules=a=b"]},
+        {"env": [{"name": "MODEL_REVISION", "value": "v1"}], "args": ["--revision=v2"]},
+    ],
+)
+def test_a_revision_is_accepted_where_nothing_contradicts_it(kubectl: Kubectl, spec: Manifest) -> None:
+    assert kubectl.apply(endpoint(**spec), "--validate=strict")["spec"].items() >= spec.items()
 
 
 def test_omitted_fields_get_their_defaults(kubectl: Kubectl) -> None:
@@ -321,6 +389,24 @@ def test_the_status_knows_all_or_some_names_of_models(kubectl: Kubectl) -> None:
         kubectl.patch("iep", "one", {"status": {"models": ["a b"], "modelsKnown": known}}, "--subresource=status")
     with pytest.raises(Refused, match=r'modelsKnown: Unsupported value: "None"'):
         kubectl.patch("iep", "one", {"status": {"modelsKnown": "None"}}, "--subresource=status")
+
+
+def test_the_columns_fit_a_terminal_of_100_characters(kubectl: Kubectl) -> None:
+    reasons = [*STATES, *(each.name for each in FAILURES), *(rule.reason for rule in RULES)]
+    name, url = 40 * "a", f"http://{60 * 'a'}.svc/v2/{60 * 'a'}/openai/v1"
+    bucket = f"s3://bucket/{100 * 'a'}"
+    kubectl.apply(endpoint(name, model=bucket, gpu={"count": 64}, replicas=1000))
+    ready = {"type": "Ready", "status": "False", "reason": max(reasons, key=len), "message": ""}
+    status = {"conditions": [ready], "ready": "1000/1000", "url": url, "jobs": {"queued": 9, "running": 3}}
+    kubectl.patch("iep", name, {"status": status}, "--subresource=status")
+    header, row = kubectl.run("get", "iep").splitlines()
+    assert header.split() == ["NAME", "STATUS", "READY", "GPUS", "AGE"]
+    assert row.split()[:4] == [name, ready["reason"], "1000/1000", "64"]
+    longest_age = len("9y364d")
+    assert row.index("64") + len("GPUS   ") + longest_age <= 100
+    header, row = kubectl.run("get", "iep", "-o", "wide").splitlines()
+    assert header.split()[5:] == ["QUEUED", "RUNNING", "MODEL", "URL"]
+    assert row.split()[5:] == ["9", "3", bucket, url]
 
 
 @pytest.mark.parametrize("path", ["", ".spec", ".spec.pod.volumes", ".status.conditions"])

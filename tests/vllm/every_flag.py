@@ -12,6 +12,7 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
+from forebay_protocol.refused_flags import REFUSED_FLAGS
 from forebay_server import launch, vllm_compat
 from forebay_server.config import settings, variable_names
 from forebay_server.config.env_to_flags import Resolution, option_arguments, resolve_flags, settable
@@ -129,7 +130,7 @@ def stay_closed(flags: dict[str, Flag]) -> list[str]:
         if name in variable_names.RESERVED or name in variable_names.LIBRARIES:
             if len(result.settings) > 1 or result.errors:  # MODEL_NAME is one
                 failures.append(f"{name} sets a flag")
-        elif name in variable_names.REFUSED_FLAGS and not result.errors:
+        elif name in REFUSED_FLAGS and not result.errors:
             failures.append(f"{name} is not refused")
     for option in ("--port=9", "--api-key=k", "--root-path=/x", "--api-server-count=2"):
         try:
@@ -137,6 +138,15 @@ def stay_closed(flags: dict[str, Flag]) -> list[str]:
         except StartError:
             continue
         failures.append(f"{option} is not refused")
+    for name in REFUSED_FLAGS.keys() & flags.keys():
+        flag = flags[name]
+        option = flag.option if flag.type == "bool" else f"{flag.option}={5 if flag.type == 'int' else 'x'}"
+        try:
+            launch.plan({"MODEL_NAME": "any", variable_names.ENDPOINT_ARGUMENTS: json.dumps([option])})
+        except StartError as error:
+            if error.failure.message.startswith(f"spec.args: {flag.option} cannot be set: "):
+                continue
+        failures.append(f"spec.args: {option} is not refused by its name")
     return failures
 
 

@@ -56,3 +56,29 @@ def test_all_invalid_values_are_reported_together_within_seconds(vllm_python: st
         "vLLM has no --max-modle-len. Did you mean --max-model-len?",
     ):
         assert part in message
+
+
+def test_args_of_the_endpoint_override_variables_and_wrong_ones_are_named(vllm_python: str, tmp_path: Path) -> None:
+    def check(args: list[str]) -> tuple[int, dict[str, object]]:
+        given = {"MODEL_NAME": "acme/none", "MAX_MODEL_LEN": "64", "VLLM_EXTRA_ARGS": "--seed 1 --max-model-len 65"}
+        done = subprocess.run(
+            [vllm_python, "-m", "forebay_server", "check", "--json"],
+            env=environment(tmp_path, {**given, "FOREBAY_ARGS": json.dumps(args)} | DEVICE),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.returncode, json.loads(done.stdout)
+
+    code, plan = check(["--max-model-len", "66", "--dtype=float32"])
+    assert code == 0
+    arguments = plan["arguments"]
+    assert isinstance(arguments, list)
+    places = [arguments.index(each) for each in ("--max-model-len=64", "65", "66", "--dtype=float32")]
+    assert places == sorted(places), "the last use of a flag counts"
+    code, failure = check(["--max-modle-len", "3"])
+    assert code == 78
+    assert failure["message"] == "spec.args: vLLM has no --max-modle-len. Did you mean --max-model-len?"
+    code, failure = check(["--gpu-memory-utilization=1.5"])
+    assert str(failure["message"]).startswith("spec.args: --gpu-memory-utilization=1.5: it must be less than or equal")

@@ -53,6 +53,30 @@ app.kubernetes.io/component: valkey
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* The URLs of the gateways for clients: that of their Service, and those of gateway.urls. */}}
+{{- define "forebay.gateway.urls" -}}
+{{- $port := int .Values.gateway.service.port }}
+{{- $service := printf "http://%s-gateway.%s.svc" (include "forebay.name" .) .Release.Namespace }}
+{{- if ne $port 80 }}
+{{- $service = printf "%s:%d" $service $port }}
+{{- end }}
+{{- prepend .Values.gateway.urls $service | join "," }}
+{{- end }}
+
+{{/* The items of inheritLabels or inheritAnnotations. The operator checks them too, and gives a reason for each. */}}
+{{- define "forebay.inherited" -}}
+{{- $value := index . 0 }}
+{{- range index . 1 }}
+{{- if regexMatch "^[*]" . }}
+{{- fail (printf "%s: %s is not possible, as children never get all keys; give keys, or a domain such as example.com/*" $value .) }}
+{{- end }}
+{{- if regexMatch "^(argocd[.]argoproj[.]io|(kustomize|helm)[.]toolkit[.]fluxcd[.]io|(meta[.])?helm[.]sh|cli-utils[.]sigs[.]k8s[.]io|config[.]k8s[.]io|kapp[.]k14s[.]io|forebay[.]dev|((applyset|controller|deployment|endpointslice|kubectl)[.])?kubernetes[.]io)/|^app[.]kubernetes[.]io/(instance|name|managed-by|[*])$" . }}
+{{- fail (printf "%s: %s cannot be inherited, as Argo CD, Flux, Helm, kubectl, Kubernetes or the operator tracks objects by it and would delete or mistake the children" $value .) }}
+{{- end }}
+{{- end }}
+{{- join "," (index . 1) }}
+{{- end }}
+
 {{/* The peers that may reach the servers' ops port, in JSON: operator, gateways, and readers of metrics. */}}
 {{- define "forebay.opsPeers" -}}
 {{- $peers := list }}

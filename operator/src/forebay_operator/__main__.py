@@ -14,7 +14,7 @@ import uvloop
 from forebay_kube.name_list import read_names
 from forebay_kube.own_namespace import read_own_namespace
 from forebay_operator.app import Operator
-from forebay_operator.arguments import read_boolean, read_cidrs, read_peers, read_share
+from forebay_operator.arguments import read_boolean, read_cidrs, read_inherited_keys, read_peers, read_share, read_urls
 from forebay_operator.controller.workers import RESYNC_INTERVAL
 from forebay_protocol.pod import OPS_PORT
 
@@ -50,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--home-namespace", "FOREBAY_HOME_NAMESPACE", "default", home)
     service = "Service of the gateways in the operator's namespace; empty without gateways"
     add("--gateway-service", "FOREBAY_GATEWAY_SERVICE", "", service)
+    urls = "comma-separated URLs of the gateways for clients, without a path, for status.addresses"
+    add("--gateway-urls", "FOREBAY_GATEWAY_URLS", "", urls, type=read_urls)
     store = "Service of the chart's Valkey, for whose password the operator creates a Secret of this name"
     add("--valkey-service", "FOREBAY_VALKEY_SERVICE", "", store)
     policy = "whether each endpoint gets a NetworkPolicy"
@@ -60,6 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cluster-cidrs", "FOREBAY_CLUSTER_CIDRS", "", denied, type=read_cidrs)
     allowed = "comma-separated networks that servers may reach despite --cluster-cidrs"
     add("--allowed-cidrs", "FOREBAY_ALLOWED_CIDRS", "", allowed, type=read_cidrs)
+    keys = "comma-separated keys of %s that the children of an endpoint get from it, or example.com/* for a domain"
+    inherited = read_inherited_keys
+    add("--inherit-labels", "FOREBAY_INHERIT_LABELS", "", keys % "labels", type=inherited)
+    add("--inherit-annotations", "FOREBAY_INHERIT_ANNOTATIONS", "", keys % "annotations", type=inherited)
     share = "share that one namespace may use of the gateways' ports that others leave free, above 0 and up to 1"
     add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
     port = "port of probes, metrics and reports on servers and gateways"

@@ -39,6 +39,7 @@ from forebay_operator.observability.health import Health, serve_health
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
+from forebay_operator.spec import Inheritance
 from forebay_operator.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -128,11 +129,13 @@ def build_settings(parsed: argparse.Namespace, kubernetes_minor: int) -> Setting
         cpu_image=parsed.cpu_image,
         nvidia_runtime_class=parsed.nvidia_runtime_class,
         pull_policy=parsed.pull_policy,
+        gateway_urls=parsed.gateway_urls,
         home_namespace=parsed.home_namespace,
         network_policies=parsed.network_policies,
         ops_peers=parsed.ops_peers,
         cluster_cidrs=parsed.cluster_cidrs,
         allowed_cidrs=parsed.allowed_cidrs,
+        inheritance=Inheritance(parsed.inherit_labels, parsed.inherit_annotations),
         kubernetes_minor=kubernetes_minor,
     )
 
@@ -168,7 +171,9 @@ class LeadingOperator:
             self._gateways = Gateways(cluster, parsed.namespace, service, parsed.ops_port)
             watched = WatchedEndpoints(lambda: set(self._cache.endpoints), self._namespaces, self._queue.add)
             self._digests = KeyDigestSync(cluster, parsed.namespace, watched)
-        self._slice_writer = SliceWriter(cluster, self._cache, self._gateways, parsed.namespace_share)
+        self._slice_writer = SliceWriter(
+            cluster, self._cache, self._gateways, parsed.namespace_share, settings.inheritance
+        )
         self._autoscaler = Autoscaler(cluster, self._gateways, self._events.record, self._queue.add, parsed.ops_port)
         self._reconciler = Reconciler(
             cluster,

@@ -3,9 +3,11 @@
 import argparse
 import json
 from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from forebay_kube.name_list import read_names
 from forebay_operator.spec import Manifest
+from forebay_operator.spec.inheritance import check_pattern
 
 
 def read_boolean(text: str) -> bool:
@@ -34,6 +36,20 @@ def read_peers(text: str) -> tuple[Manifest, ...]:
     return tuple(peers)
 
 
+def read_inherited_keys(text: str) -> tuple[str, ...]:
+    """Parse keys of labels or annotations, separated by commas; DOMAIN/* stands for all keys of a domain.
+
+    Raises ArgumentTypeError, with the reason, for a key that children must not get.
+    """
+    patterns = tuple(dict.fromkeys(read_names(text)))
+    try:
+        for pattern in patterns:
+            check_pattern(pattern)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return patterns
+
+
 def read_share(text: str) -> float:
     """Parse a number above 0 and up to 1. Raises ArgumentTypeError for anything else."""
     try:
@@ -43,3 +59,13 @@ def read_share(text: str) -> float:
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
     return share
+
+
+def read_urls(text: str) -> tuple[str, ...]:
+    """Parse URLs such as https://models.example.com, separated by commas. Raises ArgumentTypeError for others."""
+    urls = tuple(url.rstrip("/") for url in read_names(text))
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or url != f"{parts.scheme}://{parts.netloc}" or not parts.hostname:
+            raise argparse.ArgumentTypeError(f"{url!r} is not a URL without a path, such as https://models.example.com")
+    return urls

@@ -12,6 +12,9 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 REVISION_ANNOTATION = f"{GROUP}/revision"
 """On every pod: a digest of its template. Only pods of the current template are diagnosed."""
 
+INHERITED_ANNOTATION = f"{GROUP}/inherited"
+"""On every pod with metadata of its endpoint: this metadata as JSON. Only a new revision of the template changes it."""
+
 UNWATCHED_ANNOTATION = f"{GROUP}/companions"
 """On every Deployment: a digest of the unwatched children, as they were when the Deployment was applied last."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from forebay_operator.spec import Manifest
+from forebay_operator.spec import NO_INHERITANCE, Inheritance, Manifest
 
 
 @dataclass(frozen=True)
@@ -14,21 +14,25 @@ class Settings:
         cpu_image: the default server image for endpoints with gpu.count 0.
         nvidia_runtime_class: the default RuntimeClass of pods with NVIDIA GPUs; "" leaves it to the node.
         pull_policy: the imagePullPolicy of server images and model images.
+        gateway_urls: URLs of the gateways for clients, without a path; empty without gateways.
         home_namespace: the namespace whose endpoints have the ID NAME, as at the gateway; others have NAMESPACE.NAME.
         kubernetes_minor: the minor version of the API server, 35 for v1.35.
         network_policies: whether endpoints get a NetworkPolicy, unless they want none.
         ops_peers: the peers of a NetworkPolicy that may reach the servers' ops port; empty means all peers.
         cluster_cidrs: networks that servers must not reach.
         allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
+        inheritance: the labels and annotations of endpoints that their children get.
     """
 
     gpu_image: str
     cpu_image: str
     nvidia_runtime_class: str = ""
     pull_policy: str = "IfNotPresent"
+    gateway_urls: tuple[str, ...] = ()
     home_namespace: str = "default"
     kubernetes_minor: int = 35
     network_policies: bool = True
     ops_peers: tuple[Manifest, ...] = ()
     cluster_cidrs: tuple[str, ...] = ()
     allowed_cidrs: tuple[str, ...] = ()
+    inheritance: Inheritance = NO_INHERITANCE

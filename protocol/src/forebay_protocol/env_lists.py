@@ -67,10 +67,11 @@ def read_lora_modules(value: str) -> list[LoraModule]:
         items = read_list_items(value)
     except ValueError:
         return []
-    return [module for module in map(_read_lora_module, items) if module]
+    return [module for module in map(read_lora_module, items) if module]
 
 
-def _read_lora_module(item: str) -> LoraModule | None:
+def read_lora_module(item: str) -> LoraModule | None:
+    """The adapter in one item of LORA_MODULES or of --lora-modules; None if vLLM cannot parse it."""
     if "=" in item and "," not in item:
         name, _, path = item.partition("=")
         return LoraModule(name, path)

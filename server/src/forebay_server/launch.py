@@ -19,7 +19,10 @@ from forebay_server.failure import invalid_configuration
 from forebay_server.lifecycle.model_files import ModelFiles, embeds, find_model_folder, read_model_files
 from forebay_server.serving.ops_server import any_address
 
-REMEDY = "Correct spec.env of the endpoint. `forebay-server flags` lists what can be set."
+REMEDY = "Correct spec.env or spec.args of the endpoint. `forebay-server flags` lists what can be set."
+
+ARGS_FIELD = "spec.args"
+"""The source of arguments that an error names, for the variable that the operator sets from it."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,8 @@ def plan(env: Mapping[str, str]) -> Launch:
     if resolution.errors:
         raise invalid_configuration(" ".join(resolution.errors), REMEDY)
     parsed = parse(parser, resolution)
-    values = {name: getattr(parsed, _dest(flag), None) for name, flag in flags.items()}
-    defaults = {name: parser.get_default(_dest(flag)) for name, flag in flags.items()}
-    if refused := env_to_flags.refused_options(values, defaults):
-        remedy = (
-            f"Remove it from {variable_names.EXTRA_ARGUMENTS} or from the file that {variable_names.CONFIG_FILE} names."
-        )
-        raise invalid_configuration(" ".join(refused), remedy)
+    if refused := refused_flags(parser, parsed):
+        raise invalid_configuration(" ".join(refused), REMEDY)
     arguments: list[str] = []
     variables = {"VLLM_PLUGINS": plugins(env.get("VLLM_PLUGINS"), vllm_compat.plugin_names())}
     if vllm_compat.is_cpu():
@@ -141,6 +139,7 @@ def parse(parser: argparse.ArgumentParser, resolution: Resolution) -> argparse.N
     for label, arguments in (
         (variable_names.CONFIG_FILE, resolution.file_arguments),
         (variable_names.EXTRA_ARGUMENTS, resolution.extra_arguments),
+        (ARGS_FIELD, resolution.endpoint_arguments),
     ):
         if error := arguments_error(parser, label, arguments):
             errors.append(error)
@@ -176,7 +175,7 @@ def setting_error(parser: argparse.ArgumentParser, setting: Setting) -> str:
 
 
 def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list[str]) -> str:
-    """The error in the arguments of a config file or of VLLM_EXTRA_ARGS; "" if they are right."""
+    """The error in the arguments of one source: a config file, VLLM_EXTRA_ARGS or spec.args; "" if they are right."""
     flags = {flag.option: flag for flag in flags_of(parser).values()}
     try:
         parsed = parser.parse_args(["--model=any", *arguments])
@@ -188,13 +187,24 @@ def arguments_error(parser: argparse.ArgumentParser, label: str, arguments: list
             return f"{label}: {invalid_values.unknown_options(str(error), flags)}"
         return f"{label}: {error}."
     if parsed.model_tag is not None:
-        return f"{label}: {parsed.model_tag!r} belongs to no flag. Name the model by MODEL_NAME."
+        model = "spec.model" if label == ARGS_FIELD else "MODEL_NAME"
+        return f"{label}: {parsed.model_tag!r} belongs to no flag. Name the model by {model}."
+    if refused := refused_flags(parser, parsed):
+        return f"{label}: {' '.join(refused)}"
     for option in dict.fromkeys(argument.partition("=")[0].replace("_", "-") for argument in arguments):
         if flag := flags.get(option):
             value = getattr(parsed, _dest(flag))
             if problem := vllm_compat.value_problem(flag.group, _dest(flag), value):
                 return f"{label}: {option}={value!r}: {invalid_values.describe_problem(problem)}."
     return ""
+
+
+def refused_flags(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> list[str]:
+    """One sentence for each parsed flag that the server refuses, with the reason. An abbreviation counts too."""
+    flags = flags_of(parser)
+    values = {name: getattr(parsed, _dest(flag), None) for name, flag in flags.items()}
+    defaults = {name: parser.get_default(_dest(flag)) for name, flag in flags.items()}
+    return env_to_flags.refused_options(values, defaults)
 
 
 def dictionary_error(label: str, group: str, value: Mapping[str, object]) -> str:

@@ -18,8 +18,13 @@ PROPERTIES: Mapping[str, Schema] = CRD["spec"]["versions"][0]["schema"]["openAPI
 TYPES: Mapping[str, type] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
 
 GOOD: Mapping[str, tuple[str, ...]] = {
-    "model": ("org/model", "oci://registry.example/m:1", "pvc://claim/folder", "s3://bucket/m", "/models/m"),
+    "model": (
+        *("org/model", "hf://org/model", "hf://org/model:v1"),
+        *("oci://registry.example/m:1", "pvc://claim/folder", "s3://bucket/m", "/models/m"),
+    ),
     "source": ("org/adapter", "pvc://claim/adapter", "oci://registry.example/a:1", "/adapters/a"),
+    "revision": ("v1", "refs/pr/3", ""),
+    "args": ("--seed=1", "--max-model-len 8192", "--served-model-name", "a", "--lora-modules a=org/b"),
     "drainTimeout": ("0s", "90s", "5m", "1h30m"),
     "queueDelay": ("1s", "10s"),
     "idleTimeout": ("1s", "5m"),
@@ -47,7 +52,10 @@ GOOD: Mapping[str, tuple[str, ...]] = {
 }
 """Texts for fields whose form the schema defines by rules (CEL)."""
 
-BAD = ("", "a b", "99h", "/model", "MODEL_NAME", "FOREBAY_X", "gpu", "forebay.dev/x", "..", "s3://bucket/a", "-1")
+BAD = (
+    *("", "a b", "99h", "/model", "MODEL_NAME", "FOREBAY_X", "gpu", "forebay.dev/x", "..", "s3://bucket/a", "-1"),
+    *("--port", "--x 'a", "hf://a/b:"),
+)
 """Texts that such a rule rejects for some field."""
 
 junk: st.SearchStrategy[Any] = st.recursive(

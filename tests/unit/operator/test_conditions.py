@@ -318,7 +318,10 @@ INVALID = Diagnosis("InvalidSpec", "spec.model: missing", stalled=True)
 def test_an_invalid_spec_stalls_and_running_replicas_still_count(
     pods: list[Manifest], ready_status: str, reason: str
 ) -> None:
-    before = find_status(parse_endpoint(endpoint_manifest()), Observed(D, [ready()]), {}, NOW)
+    addresses = [{"type": "Service", "url": "http://one.team.svc/v2/one/openai/v1"}]
+    observed = Observed(D, [ready()], addresses=addresses)
+    before = find_status(parse_endpoint(endpoint_manifest()), observed, {}, NOW)
+    assert before["addresses"] == addresses
     manifest = endpoint_manifest(model=None)
     status = assess_invalid(manifest, Observed(D, pods, INVALID), before, LATER)
     found = condition({"status": status}, "Ready")
@@ -326,7 +329,7 @@ def test_an_invalid_spec_stalls_and_running_replicas_still_count(
     assert "spec.model: missing" in found["message"]
     assert condition({"status": status}, "Stalled")["status"] == "True"
     assert (status["observedGeneration"], status["readyReplicas"]) == (3, len(pods))
-    kept = ("url", "models", "modelsKnown")
+    kept = ("url", "addresses", "models", "modelsKnown")
     assert [status[field] for field in kept] == [before[field] for field in kept]
 
 

@@ -170,7 +170,7 @@ def test_only_limits_of_the_server_can_be_set_by_env() -> None:
     rules = str(dict(EVERY_FIELD)["spec.env[]"]["x-kubernetes-validations"])
     assert [name for name in LIMIT_VARIABLES if f"'{name}'" not in rules] == []
     own = {name for name in known_names() if name.startswith(OWN_PREFIX)}
-    promises = {"ENDPOINT", "AUTH", "KEYS_DIR", "CONTROL_DIR", "DRAIN_SECONDS", "TERMINATION_LOG"}
+    promises = {"ARGS", "ENDPOINT", "AUTH", "KEYS_DIR", "CONTROL_DIR", "DRAIN_SECONDS", "TERMINATION_LOG"}
     assert own - {f"{OWN_PREFIX}{name}" for name in promises} == LIMIT_VARIABLES
     variables = [{"name": name, "value": "1"} for name in sorted(LIMIT_VARIABLES)]
     assert parse_endpoint(endpoint_manifest(env=variables)).env == tuple(variables)

@@ -22,7 +22,8 @@ SPEC = (
     "model", "env", "envFrom", "image", "gpu", "count", "resource", "product", "resources", "replicas", "scaling",
     "auth", "mode", "secretName", "cache", "size", "adapters", "name", "source", "service", "type", "port", "route",
     "parentRefs", "networkPolicy", "create", "ports", "suspend", "pod", "labels", "volumes", "volumeMounts", "rollout",
-    "drainTimeout", "org/model", "None", "5m", "value", "MAX_MODEL_LEN",
+    "drainTimeout", "org/model", "hf://org/model:v1", "args", "--seed 1", "revision", "None", "5m", "value",
+    "MAX_MODEL_LEN",
 )  # fmt: skip
 OBJECT = (
     "spec", "status", "containers", "conditions", "type", "status", "phase", "podIP", "containerStatuses", "endpoints",

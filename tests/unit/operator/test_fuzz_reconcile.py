@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import os
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
@@ -17,10 +18,11 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
 from forebay_operator.resources.meta import find_controller
+from forebay_operator.spec import Inheritance
 from forebay_operator.spec.replicas import lacks_replicas
 from forebay_operator.status.start_progress import SERVER_STEPS, Report, run_of
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, Object, names_of
-from tests.unit.operator.reconciling import build_reconciler, catch_up
+from tests.unit.operator.reconciling import SETTINGS, build_reconciler, catch_up
 from tests.unit.operator.schema import PROPERTIES, values_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -38,6 +40,8 @@ CHILDREN = [
     ("endpointslices", labels.gateway_slice_name(NAME, "IPv4")),
     ("httproutes", NAME),
 ]
+INHERITING = replace(SETTINGS, inheritance=Inheritance(labels=("team",)))
+
 EXAMPLES = int(os.environ.get("FOREBAY_FUZZ", "60"))
 """Clusters that are tried: enough for a second or two; give more by the variable."""
 
@@ -167,7 +171,7 @@ class Reconciling(RuleBasedStateMachine):
         """A process of the operator begins: its memory is empty."""
 
         self.reconciler, self.gateways = build_reconciler(
-            self.server, self.cache, KEY, lambda: self.now, reports=self.reports
+            self.server, self.cache, KEY, lambda: self.now, reports=self.reports, settings=INHERITING
         )
 
     # What users do.
@@ -186,6 +190,14 @@ class Reconciling(RuleBasedStateMachine):
             live = {"metadata": {"name": NAME}}
         self.server.put(names.PLURAL, {**live, "spec": spec})
         self.look(prompt)
+
+    @rule(team=st.sampled_from(["", "a", "b"]), prompt=prompt)
+    def label(self, team: str, prompt: bool) -> None:
+        """The user changes the label that children inherit."""
+        if live := self.server.objects.get((names.PLURAL, NAME)):
+            labels = {"team": team, "other": team} if team else {}
+            self.server.put(names.PLURAL, {**live, "metadata": {**live["metadata"], "labels": labels}})
+            self.look(prompt)
 
     def delete(self) -> None:
         self.server.remove(names.PLURAL, NAME)

@@ -167,6 +167,14 @@ def test_the_tensor_parallel_size_follows_the_gpus_and_the_settings(
     assert find_tensor_parallel_size(gpus, given) == size
 
 
+@pytest.mark.parametrize(
+    ("args", "size"), [(["-tp 2"], None), (["--data_parallel_size", "2"], None), (["--seed=1"], 4)]
+)
+def test_a_parallel_size_in_args_is_the_users_choice(args: list[str], size: int | None) -> None:
+    words = parse_endpoint(endpoint_manifest(args=args)).arguments
+    assert find_tensor_parallel_size(4, (), words) == size
+
+
 def test_a_parallel_size_from_a_secret_is_read_by_the_server() -> None:
     given = {"name": "PIPELINE_PARALLEL_SIZE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
     assert find_tensor_parallel_size(4, [given]) is None

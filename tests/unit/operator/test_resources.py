@@ -56,6 +56,10 @@ def test_the_users_image_wins() -> None:
         ({"env": [{"name": "MAX_MODEL_LEN", "value": "64"}]}, "MAX_MODEL_LEN", "64"),
         ({"auth": {"mode": "None"}}, "FOREBAY_AUTH", "None"),
         ({}, "FOREBAY_AUTH", "APIKey"),
+        ({"model": "hf://org/model:v1"}, "MODEL_NAME", "org/model"),
+        ({"model": "hf://org/model:v1"}, "MODEL_REVISION", "v1"),
+        ({"revision": "v1"}, "MODEL_REVISION", "v1"),
+        ({"args": ["--seed 1", "--a=$(HF_TOKEN)"]}, "FOREBAY_ARGS", '["--seed", "1", "--a=$$(HF_TOKEN)"]'),
     ],
 )
 def test_variables(spec: dict[str, Any], name: str, value: str) -> None:
@@ -64,6 +68,12 @@ def test_variables(spec: dict[str, Any], name: str, value: str) -> None:
 
 def test_a_hub_model_keeps_its_own_name() -> None:
     assert "OPENAI_SERVED_MODEL_NAME_OVERRIDE" not in env()
+
+
+def test_an_endpoint_without_args_and_revision_has_no_variables_for_them() -> None:
+    """Endpoints of an earlier release must not restart."""
+    assert not {"FOREBAY_ARGS", "MODEL_REVISION"} & env().keys()
+    assert env(args=[], revision="") == env()
 
 
 def test_a_variable_from_a_secret_stays_a_reference() -> None:

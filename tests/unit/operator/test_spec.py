@@ -21,6 +21,10 @@ def test_omitted_fields_get_their_defaults() -> None:
     ("model", "parsed", "served"),
     [
         ("org/model", Source("hub", "org/model"), "org/model"),
+        ("hf://org/model", Source("hub", "org/model"), "org/model"),
+        ("hf://gpt2", Source("hub", "gpt2"), "gpt2"),
+        ("hf://org/model:v1.0", Source("hub", "org/model", revision="v1.0"), "org/model"),
+        ("hf://org/model@refs/pr/3", Source("hub", "org/model", revision="refs/pr/3"), "org/model"),
         ("oci://host/model:1", Source("image", "host/model:1"), "one"),
         ("/models/a", Source("path", "/models/a"), "one"),
         ("pvc://weights", Source("claim", "weights"), "one"),
@@ -100,11 +104,51 @@ SECRET = {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
         ({"env": [{"name": "VLLM_EXTRA_ARGS", "value": "--config=/vllm.yaml"}]}, False),
         ({"env": [{"name": "VLLM_EXTRA_ARGS", "value": "--model org/other"}]}, False),
         ({"env": [{"name": "HF_TOKEN", **SECRET}]}, True),
+        ({"args": ["--served-model-name a", "--config-format=hf", "--seed 1"]}, True),
+        ({"args": ["--lora-modules", "a=org/a"]}, False),
+        ({"args": ["--served a"]}, False),
+        ({"args": ["--seed 1 --config /vllm.yaml"]}, False),
         ({"envFrom": [{"secretRef": {"name": "settings"}}]}, False),
     ],
 )
 def test_names_of_models_may_be_hidden_from_the_operator(spec: dict[str, Any], known: bool) -> None:
     assert parse_endpoint(endpoint_manifest(**spec)).knows_all_names is known
+
+
+@pytest.mark.parametrize(
+    ("args", "served"),
+    [
+        (["--served-model-name=mine"], ("mine", "b")),
+        (["--served-model-name", "a", "c", "--seed", "1"], ("a", "c", "b")),
+        (["--served_model_name a 'b c'"], ("a", "b c", "b")),
+        (["--lora-modules", "sql=org/sql", '{"name": "py", "path": "/py"}'], ("from-env", "sql", "py")),
+        (["--lora-modules={broken"], ("from-env", "b")),
+        (["--seed=1"], ("from-env", "b")),
+    ],
+)
+def test_names_in_args_override_those_of_all_variables(args: list[str], served: tuple[str, ...]) -> None:
+    variables = {
+        "SERVED_MODEL_NAME": "hidden",
+        "LORA_MODULES": "a=org/a",
+        "VLLM_EXTRA_ARGS": "--served-model-name from-env --lora-modules b=org/b",
+    }
+    env = [{"name": name, "value": value} for name, value in variables.items()]
+    assert parse_endpoint(endpoint_manifest(args=args, env=env)).served_names == served
+
+
+@pytest.mark.parametrize(
+    ("spec", "revision"),
+    [
+        ({}, ""),
+        ({"revision": "v1"}, "v1"),
+        ({"model": "hf://org/model:v1"}, "v1"),
+        ({"model": "hf://org/model:v1", "revision": "v1"}, "v1"),
+        ({"model": "hf://org/model@v1", "revision": ""}, "v1"),
+        ({"env": [{"name": "MODEL_REVISION", "value": "v1"}]}, ""),
+    ],
+)
+def test_the_revision_comes_from_its_field_or_from_the_model(spec: dict[str, Any], revision: str) -> None:
+    assert parse_endpoint(endpoint_manifest(**spec)).model_revision == revision
 
 
 def test_a_served_name_from_a_secret_is_unknown_to_the_operator() -> None:
@@ -127,6 +171,38 @@ def test_a_served_name_from_a_secret_is_unknown_to_the_operator() -> None:
         ({"auth": {"secretName": "/model"}}, "spec.auth.secretName: '/model' can't be the name of a Secret"),
         ({"model": "pvc://claim/../etc"}, "spec.model: 'pvc://claim/../etc' is neither"),
         ({"model": "s3://"}, "spec.model: 's3://' is neither"),
+        ({"model": "hf://"}, "spec.model: 'hf://' is neither"),
+        ({"model": "hf://org/model:"}, "is neither"),
+        ({"model": "hf://org/model:a..b"}, "is neither"),
+        ({"model": "hf://org/model/file.bin"}, "is neither"),
+        ({"revision": "a b"}, "spec.revision: 'a b' is not a commit, a tag or a branch"),
+        ({"revision": "v1", "model": "/models/a"}, "spec.revision: it is a revision of a Hugging Face repository"),
+        ({"revision": "v1", "model": "hf://a/b:v2"}, "spec.revision: spec.model names another revision, v2; keep one"),
+        (
+            {"revision": "v1", "env": [{"name": "REVISION", "value": "v1"}]},
+            "spec.env: REVISION is refused: spec.revision or spec.model sets the revision",
+        ),
+        (
+            {"model": "hf://a/b@v1", "env": [{"name": "VLLM_EXTRA_ARGS", "value": "--seed 1 --revision=v2"}]},
+            "VLLM_EXTRA_ARGS: --revision is refused",
+        ),
+        ({"revision": "v1", "args": ["--revision v1"]}, "spec.args: --revision is refused"),
+        ({"args": ["--api_key=k"]}, "spec.args: --api-key is refused: keys come from the endpoint's Secret"),
+        ({"args": ["--seed 1 --port 9"]}, "spec.args: --port is refused: the Service reaches the server on its port"),
+        ({"args": ["--model", "a/b"]}, "spec.args: --model is refused: it is set from spec.model"),
+        ({"args": ["serve", "a/b"]}, "spec.args: 'serve' belongs to no flag; remove `vllm serve`"),
+        ({"args": ["--"]}, "spec.args: a bare -- ends the flags"),
+        ({"args": ["--chat-template 'a"]}, 'spec.args: "--chat-template \'a": no closing quotation'),
+        ({"args": ["--a=" + 6000 * "x", 6000 * "y", 6000 * "z"]}, "spec.args: more than 16384 characters"),
+        ({"args": ["--seed", 1]}, "spec.args[1]: 1 is not text"),
+        (
+            {"args": ["--no-enable-lora"], "adapters": [{"name": "a", "source": "a/b"}]},
+            "spec.args: --no-enable-lora is refused: it is set from spec.adapters",
+        ),
+        (
+            {"adapters": [{"name": "a", "source": "hf://a/b:v1"}]},
+            "spec.adapters: a names a revision; vLLM reads adapters from the main branch only",
+        ),
         ({"replicas": "two"}, "spec.replicas: 'two' is not a whole number"),
         ({"replicas": -1}, "spec.replicas: -1 is not from 0 to 1000"),
         ({"gpu": {"count": 65}}, "spec.gpu.count: 65 is not from 0 to 64"),

@@ -76,6 +76,8 @@ def resolved(**env: str) -> Resolution:
         ({"HF_OVERRIDES": "image=2,video"}, ["--hf-overrides=image=2,video"]),
         ({"TOKENIZER_NAME": "t", "TOKENIZER": "u"}, ["--tokenizer=t"]),
         ({"VLLM_EXTRA_ARGS": "--chat-template 'a b'"}, ["--chat-template", "a b"]),
+        ({"FOREBAY_ARGS": '["--chat-template", "a b"]'}, ["--chat-template", "a b"]),
+        ({"FOREBAY_ARGS": "[]"}, []),
         ({"HF_TOKEN": "hf_secret"}, []),
         ({"HOST": "1.2.3.4", "PORT": "80", "HELP": "1"}, []),
         ({"QUANTIZATION": "None"}, []),
@@ -112,6 +114,32 @@ def test_precedence_is_file_then_flag_then_alias_then_extra_arguments() -> None:
     assert (result.model, parsed.max_model_len, parsed.revision) == ("from/file", 3, "alias")
 
 
+def test_the_endpoints_args_override_all_variables() -> None:
+    result = resolved(
+        MODEL_NAME="m",
+        VLLM_CONFIG_FILE="main.yaml",
+        MAX_MODEL_LEN="2",
+        TOKENIZER_NAME="alias",
+        QUANTIZATION="awq",
+        VLLM_EXTRA_ARGS="--max-model-len=3 --tokenizer extra --response-role bot",
+        FOREBAY_ARGS='["--max-model-len", "4", "--tokenizer=args"]',
+    )
+    parsed = small_parser().parse_args(result.arguments)
+    assert (parsed.max_model_len, parsed.tokenizer) == (4, "args")
+    assert (parsed.quantization, parsed.response_role) == ("awq", "bot"), "other settings stay"
+    assert result.endpoint_arguments == ["--max-model-len", "4", "--tokenizer=args"]
+    assert result.ignored == [
+        "MAX_MODEL_LEN is ignored: spec.args sets --max-model-len.",
+        "TOKENIZER_NAME is ignored: spec.args sets --tokenizer.",
+    ]
+
+
+def test_a_negated_flag_in_args_overrides_its_variable() -> None:
+    result = resolved(MODEL_NAME="m", ENFORCE_EAGER="true", FOREBAY_ARGS='["--no-enforce-eager", "-O2"]')
+    assert small_parser().parse_args(result.arguments[:-1]).enforce_eager is False
+    assert result.ignored == ["ENFORCE_EAGER is ignored: spec.args sets --enforce-eager."]
+
+
 @pytest.mark.parametrize(
     ("env", "model"),
     [
@@ -136,6 +164,10 @@ def test_the_model_is_the_first_argument(env: dict[str, str], model: str) -> Non
         ({"ENFORCE_EAGER": "maybe"}, "ENFORCE_EAGER='maybe': expected true, 1, yes or on, or false, 0, no or off."),
         ({"LORA_MODULES": '[{"name"'}, "LORA_MODULES="),
         ({"VLLM_EXTRA_ARGS": "--a 'b"}, "VLLM_EXTRA_ARGS: No closing quotation."),
+        ({"FOREBAY_ARGS": "--a b"}, "FOREBAY_ARGS: expected a JSON list of texts"),
+        ({"FOREBAY_ARGS": '{"a": 1}'}, "FOREBAY_ARGS: expected a JSON list of texts."),
+        ({"FOREBAY_ARGS": "[1]"}, "FOREBAY_ARGS: expected a JSON list of texts."),
+        ({"FOREBAY_ARGS": 100_000 * "["}, "FOREBAY_ARGS: expected a JSON list of texts"),
         ({"NUM_SPECULATIVE_TOKENS": "3"}, "NUM_SPECULATIVE_TOKENS alone is not enough: set SPECULATIVE_METHOD"),
         ({"SSL_KEYFILE": "/k"}, "SSL_KEYFILE cannot be set: TLS ends before the pod."),
         ({"VLLM_API_KEY": "k"}, "VLLM_API_KEY cannot be set"),

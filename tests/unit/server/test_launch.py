@@ -1,14 +1,16 @@
 """Additions to the user's settings. The complete plan needs vLLM and is tested in its image."""
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from forebay_server import vllm_compat
-from forebay_server.launch import Launch, add_parsers, cors_defaults, cpu_defaults, may_fork, plugins
+from forebay_server.config.env_to_flags import Resolution
+from forebay_server.failure import StartError
+from forebay_server.launch import Launch, add_parsers, cors_defaults, cpu_defaults, may_fork, parse, plugins
 
 
 def given(**changed: object) -> Namespace:
@@ -76,6 +78,55 @@ def test_one_process_on_a_cpu_is_forked_by_default(parsed: Namespace, env: dict[
 )
 def test_web_pages_of_other_sites_may_call_an_endpoint_with_keys(env: dict[str, str], arguments: list[str]) -> None:
     assert cors_defaults(env) == arguments
+
+
+class RaisingParser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise vllm_compat.UsageError(message)
+
+
+@pytest.fixture
+def parser(monkeypatch: pytest.MonkeyPatch) -> RaisingParser:
+    """A parser with some of vLLM's flags, which reports errors as vllm_compat's does."""
+    monkeypatch.setattr(vllm_compat, "value_problem", lambda *_: "")
+    monkeypatch.setattr(vllm_compat, "config_keys", lambda _: [])
+    raising = RaisingParser(prog="vllm serve")
+    raising.add_argument("model_tag", nargs="?")
+    for option in ("--model", "--api-key", "--root-path", "--dtype"):
+        raising.add_argument(option)
+    raising.add_argument("--max-model-len", type=int)
+    return raising
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-modle-len", "3"], "vLLM has no --max-modle-len. Did you mean --max-model-len?"),
+        (["--max-model-len", "many"], "--max-model-len: expected a whole number."),
+        (["--api-key=k"], "--api-key cannot be set: keys come from the endpoint's Secret"),
+        (["--root-p=/x"], "--root-path cannot be set: the paths /v1 and"),
+    ],
+)
+def test_every_source_of_arguments_is_checked_in_the_same_way(
+    parser: RaisingParser, arguments: list[str], message: str
+) -> None:
+    for label, resolution in (
+        ("spec.args", Resolution("m", endpoint_arguments=arguments)),
+        ("VLLM_EXTRA_ARGS", Resolution("m", extra_arguments=arguments)),
+        ("VLLM_CONFIG_FILE", Resolution("m", file_arguments=arguments)),
+    ):
+        with pytest.raises(StartError) as refused:
+            parse(parser, resolution)
+        assert refused.value.failure.message.startswith(f"{label}: {message}")
+
+
+def test_a_word_without_a_flag_names_the_field_of_the_model(parser: RaisingParser) -> None:
+    for resolution, field in (
+        (Resolution("m", endpoint_arguments=["a/b"]), "spec.model"),
+        (Resolution("m", extra_arguments=["a/b"]), "MODEL_NAME"),
+    ):
+        with pytest.raises(StartError, match=rf"'a/b' belongs to no flag. Name the model by {field}\."):
+            parse(parser, resolution)
 
 
 HERMES = "{% if tools %}{{ tools }}{% endif %}<tool_call>{{ messages }}</think>"

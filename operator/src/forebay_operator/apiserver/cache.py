@@ -177,6 +177,8 @@ def prune(manifest: Manifest) -> Manifest:
         "conditions": status.get("conditions") or [],
     }
     conditions = [{field: condition.get(field) for field in _CONDITION} for condition in kept_status["conditions"]]
+    if balancer := status.get("loadBalancer"):
+        kept_status["loadBalancer"] = balancer
     return {**manifest, "metadata": metadata, "status": {**kept_status, "conditions": conditions}}
 
 

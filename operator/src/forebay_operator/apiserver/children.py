@@ -168,9 +168,10 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
     Apply merges a Service's ports by number. It fails where somebody renumbered a port, and it keeps ports that
     somebody added. In both cases the ports are replaced as a whole.
 
-    A slice changes often and belongs to the operator as a whole. One merge patch is enough for it.
+    A slice changes often and belongs to the operator as a whole. One merge patch is enough for it, unless its labels or
+    annotations change: a merge patch would not remove any.
     """
-    if desired["kind"] == "EndpointSlice":
+    if desired["kind"] == "EndpointSlice" and _has_metadata_of(live, desired):
         try:
             return await cluster.merge(desired, desired)
         except ApiServerError as error:
@@ -191,3 +192,14 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
             return live
     await cluster.merge(desired, {"spec": {"ports": desired["spec"]["ports"]}})
     return await cluster.apply(desired)
+
+
+def _has_metadata_of(live: Manifest, desired: Manifest) -> bool:
+    """Whether two manifests have the same labels and annotations, except the digest of what was applied."""
+
+    def read(manifest: Manifest) -> tuple[Manifest, Manifest]:
+        annotations = dict(manifest["metadata"].get("annotations") or {})
+        annotations.pop(labels.APPLIED_ANNOTATION, None)
+        return manifest["metadata"].get("labels") or {}, annotations
+
+    return read(live) == read(desired)

@@ -38,6 +38,7 @@ _COLLECTIONS = {
     "NetworkPolicy": "apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
     "EndpointSlice": "apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
     "HTTPRoute": f"apis/{ROUTE_API}/namespaces/{{namespace}}/httproutes",
+    "Gateway": f"apis/{ROUTE_API}/namespaces/{{namespace}}/gateways",
     "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
     "Event": "api/v1/namespaces/{namespace}/events",
     "InferenceEndpoint": f"apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{PLURAL}",

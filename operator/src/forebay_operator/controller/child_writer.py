@@ -81,11 +81,12 @@ class ChildWriter:
             raise ReconcileError(_missing_image(endpoint), retry=False)
         unwatched = build_unwatched(endpoint, self._settings)
         unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
-        desired = build_deployment(endpoint, self._settings, observed.stuck_revisions, unwatched_digest)
+        stuck, live = observed.stuck_revisions, observed.deployment
+        desired = build_deployment(endpoint, self._settings, stuck, unwatched_digest, live)
         if (
             force_refresh
             or not exists
-            or _unwatched_of(observed.deployment) != unwatched_digest
+            or find_unwatched_digest(observed.deployment) != unwatched_digest
             or (self._digests and self._digests.lacks(key))
         ):
             await self._apply_unwatched(endpoint, unwatched, exists)
@@ -160,7 +161,7 @@ def _missing_image(endpoint: Endpoint) -> Diagnosis:
     return reasons.NO_SERVER_IMAGE.diagnose(f"the operator has no server image for endpoints with {kind}", value=value)
 
 
-def _unwatched_of(deployment: Manifest | None) -> str | None:
+def find_unwatched_digest(deployment: Manifest | None) -> str | None:
     """The digest of the unwatched children, from the annotation that was set when the Deployment was applied."""
     annotations = ((deployment or {}).get("metadata") or {}).get("annotations") or {}
     return annotations.get(labels.UNWATCHED_ANNOTATION)

@@ -1,7 +1,10 @@
-"""Applies and deletes the HTTPRoute of an endpoint, and turns the answers of its Gateways into a condition.
+"""Applies and deletes the HTTPRoute of an endpoint, and turns the answers of its Gateways into a condition and URLs.
 
 The reconciler calls it.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from forebay_kube.api_client import ApiServerError
 from forebay_operator import labels
@@ -11,6 +14,22 @@ from forebay_operator.resources import build_route
 from forebay_operator.resources.route import ACCEPTED, ROUTE_REFUSED, ROUTE_WAITING, assess_route, route_condition
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
+from forebay_operator.status.route_urls import find_route_urls
+
+
+@dataclass(frozen=True)
+class RouteState:
+    """The state of an endpoint's route.
+
+    Attributes:
+        condition: the condition for the status, or None without a route.
+        is_final: whether the route need not be read again soon.
+        urls: the URLs of the Gateways, without a path; None where they were not read, so that the last ones hold.
+    """
+
+    condition: Manifest | None
+    is_final: bool
+    urls: Sequence[str] | None = ()
 
 
 class HTTPRoutes:
@@ -20,10 +39,8 @@ class HTTPRoutes:
         self._cluster = cluster
         self._settings = settings
 
-    async def apply_route(
-        self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool
-    ) -> tuple[Manifest | None, bool]:
-        """Apply or delete the route. Returns its condition or None, and whether the condition is final.
+    async def apply_route(self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool) -> RouteState:
+        """Apply or delete the route.
 
         A failure here never keeps the endpoint itself from working. Routes are not watched, because their API may be
         missing. A route is read while its Gateways have not accepted it, after a change of the endpoint, and at a
@@ -36,31 +53,50 @@ class HTTPRoutes:
             return await self._apply_route(endpoint, previous, force_refresh)
         except ApiServerError as error:
             message = f"the HTTPRoute could not be read or changed: {error.message}"
-            current = previous and previous.get("observedGeneration") == endpoint.generation
-            return previous if current else route_condition(False, "RouteFailed", message, endpoint.generation), False
+            if previous and previous.get("observedGeneration") == endpoint.generation:
+                return RouteState(previous, False, None)
+            return RouteState(route_condition(False, "RouteFailed", message, endpoint.generation), False)
 
-    async def _apply_route(
-        self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool
-    ) -> tuple[Manifest | None, bool]:
+    async def _apply_route(self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool) -> RouteState:
         desired = build_route(endpoint, self._settings)
         if desired is None:
             if previous is not None or force_refresh:
                 await self._remove(endpoint)
-            return None, True
+            return RouteState(None, True)
         accepted = previous is not None and previous["status"] == "True"
         if previous and accepted and not force_refresh and previous.get("observedGeneration") == endpoint.generation:
-            return previous, True
+            return RouteState(previous, True, None)
         if not await self._cluster.serves_routes():
             message = f"the Gateway API ({labels.ROUTE_API}) is not installed here. Install it, or remove spec.route"
-            return route_condition(False, "RouteUnsupported", message, endpoint.generation), True
+            return RouteState(route_condition(False, "RouteUnsupported", message, endpoint.generation), True)
         exists = previous is not None and previous["reason"] in (ACCEPTED, ROUTE_WAITING, ROUTE_REFUSED)
         try:
             route = await apply_child(self._cluster, endpoint, desired, None, exists)
         except ReconcileError as error:
             condition = route_condition(False, error.diagnosis.reason, error.diagnosis.text, endpoint.generation)
-            return condition, not error.retry
+            return RouteState(condition, not error.retry)
         condition = assess_route(route, endpoint.generation)
-        return condition, condition["status"] == "True"
+        if condition["status"] != "True":
+            return RouteState(condition, False)
+        return RouteState(condition, True, find_route_urls(endpoint.route, await self._read_gateways(endpoint)))
+
+    async def _read_gateways(self, endpoint: Endpoint) -> list[tuple[Manifest, Manifest]]:
+        """Each parentRef that is a Gateway, with this Gateway. Those that may not be read are omitted."""
+        found = []
+        for parent in endpoint.route.parent_refs:
+            if parent.get("kind", "Gateway") != "Gateway":
+                continue
+            try:
+                gateway = await self._cluster.get(
+                    "Gateway", parent.get("namespace") or endpoint.namespace, parent["name"]
+                )
+            except ApiServerError as error:
+                if error.status != 403:
+                    raise
+                gateway = None
+            if gateway:
+                found.append((parent, gateway))
+        return found
 
     async def _remove(self, endpoint: Endpoint) -> None:
         if await self._cluster.serves_routes():

@@ -19,17 +19,18 @@ from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.apiserver.node_list import NodeList
 from forebay_operator.apiserver.replicas_defaulting import fill_in_replicas
 from forebay_operator.autoscaling.autoscaler import Autoscaler, find_scaled_endpoint
-from forebay_operator.controller.child_writer import ChildWriter
+from forebay_operator.controller.child_writer import ChildWriter, find_unwatched_digest
 from forebay_operator.controller.http_routes import HTTPRoutes
 from forebay_operator.controller.status_writer import StatusWriter
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.keys.key_digest_sync import KeyDigestSync
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.resources.meta import find_controller
-from forebay_operator.resources.route import ROUTE_CONDITION
+from forebay_operator.resources.route import ROUTE_CONDITION, route_id
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoint
 from forebay_operator.spec.replicas import choose_replicas, lacks_replicas
+from forebay_operator.status.addresses import list_addresses
 from forebay_operator.status.conditions import assess, assess_invalid
 from forebay_operator.status.diagnosis import Diagnosis, reasons
 from forebay_operator.status.diagnosis.gpus import needs_nodes
@@ -68,6 +69,7 @@ class Reconciler:
     ) -> None:
         self._cluster = cluster
         self._cache = cache
+        self._settings = settings
         self._status_writer = status_writer
         self._startup_poller = startup_poller
         self._slice_writer = slice_writer
@@ -121,7 +123,7 @@ class Reconciler:
                 self.force_refresh(key)  # this pass looks at no child
             return await self._fill_in_replicas(manifest, before, observed, force_refresh)
         try:
-            endpoint = parse_endpoint(manifest)
+            endpoint = parse_endpoint(manifest, self._settings.inheritance)
         except InvalidSpec as error:
             problem = reasons.INVALID_SPEC.diagnose(str(error))
             await self._report_unusable(manifest, before, observed, problem, force_refresh)
@@ -170,18 +172,26 @@ class Reconciler:
     async def _make_children(self, run: "_Pass") -> None:
         """Apply the children. A refusal becomes `observed.error`."""
         try:
+            before = find_unwatched_digest(run.observed.deployment)
             run.observe(deployment=await self._children.apply(run.endpoint, run.observed, run.force_refresh))
+            run.changed = find_unwatched_digest(run.observed.deployment) != before
         except ReconcileError as error:
             logger.warning("endpoint %s/%s: %s", *run.key, error)
             run.done = not error.retry
             run.observe(error=error.diagnosis)
 
     async def _make_route(self, run: "_Pass") -> None:
-        """Apply the HTTPRoute. Its failure is a condition of its own and stops no other phase."""
+        """Apply the HTTPRoute. Its failure is a condition of its own and stops no other phase.
+
+        A change of the unwatched children may be one of inherited labels. The route, which is not watched, gets it too.
+        """
         previous = find_condition(run.before, ROUTE_CONDITION) or None
-        condition, is_final = await self._routes.apply_route(run.endpoint, previous, run.force_refresh)
-        run.done = run.done and is_final
-        run.observe(conditions=[condition] if condition else [])
+        is_new = run.changed or "addresses" not in run.before  # of a release without addresses
+        force_refresh = run.force_refresh or (is_new and previous is not None)
+        route = await self._routes.apply_route(run.endpoint, previous, force_refresh)
+        run.done = run.done and route.is_final
+        run.route_urls = route.urls
+        run.observe(conditions=[route.condition] if route.condition else [])
 
     async def _observe(self, run: "_Pass") -> None:
         """Add what is known besides pods and Deployment: warnings about env, gateways, sleep, jobs."""
@@ -189,8 +199,21 @@ class Reconciler:
             env_warnings=find_env_warnings(run.endpoint.env, known_names(), settable_names()),
             scales=run.endpoint.scaling is not None,
             gateways=self._slice_writer.gateways,
+            addresses=self._list_addresses(run),
             asleep=self._is_asleep(run.key, run.endpoint, run.before),
             jobs=self._autoscaler.jobs(run.key),
+        )
+
+    def _list_addresses(self, run: "_Pass") -> list[Manifest]:
+        """The URLs of the endpoint. Those of the route stay where its Gateways were not read."""
+        service = _own(run.manifest, self._cache.service(run.key))
+        return list_addresses(
+            run.endpoint,
+            service,
+            path_id=route_id(run.endpoint, self._settings),
+            gateways=self._settings.gateway_urls,
+            routes=run.route_urls or (),
+            previous=run.before.get("addresses") or () if run.route_urls is None else (),
         )
 
     async def _diagnose(self, run: "_Pass") -> None:
@@ -284,6 +307,10 @@ class _Pass:
     failure: Diagnosis | None = None
     """The reason why pods do not serve."""
     status: Manifest = field(default_factory=dict)
+    route_urls: Sequence[str] | None = ()
+    """The URLs of the Gateways that have accepted the route; None where they were not read."""
+    changed: bool = False
+    """Whether the unwatched children were applied again, because they changed."""
     done: bool = True
 
     def observe(self, **observations: Any) -> None:

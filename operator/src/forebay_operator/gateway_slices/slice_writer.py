@@ -19,7 +19,7 @@ from forebay_operator.gateway_slices.port_allocator import NoPortLeft, PortAlloc
 from forebay_operator.pods.gateways import Gateways, find_ready, of_family
 from forebay_operator.resources import build_gateway_slice
 from forebay_operator.resources.meta import Owner
-from forebay_operator.spec import Manifest
+from forebay_operator.spec import NO_INHERITANCE, Inheritance, Inherited, Manifest
 from forebay_operator.status.diagnosis import reasons
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class _Named:
     namespace: str
     name: str
     uid: str
+    inherited: Inherited
 
 
 class SliceWriter:
@@ -46,10 +47,12 @@ class SliceWriter:
         cache: Cache,
         gateways: Gateways | None = None,
         namespace_share: float = 0.5,
+        inheritance: Inheritance = NO_INHERITANCE,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._gateways = gateways
+        self._inheritance = inheritance
         self._ports = PortAllocator(cache.slices, cache.endpoints, namespace_share)
         self._activated: set[EndpointKey] = set()
 
@@ -74,7 +77,7 @@ class SliceWriter:
             if endpoint is None or key not in self._activated:
                 continue
             try:
-                await self.apply_slices(_Named(*key, endpoint["metadata"]["uid"]), False, False, True)
+                await self.apply_slices(self._name(endpoint), False, False, True)
             except (ApiServerError, ReconcileError) as error:
                 logger.warning("endpoint %s/%s: %s", *key, error)
 
@@ -110,13 +113,17 @@ class SliceWriter:
 
     async def maintain_slices(self, manifest: Manifest, serving: bool, force_refresh: bool) -> None:
         """Update the slices of an endpoint with an invalid spec, so that they do not lead to former gateways."""
-        metadata = manifest["metadata"]
-        named = _Named(metadata["namespace"], metadata["name"], metadata["uid"])
+        named = self._name(manifest)
         if list(self._cache.slices.get((named.namespace, named.name), ())):
             try:
                 await self.apply_slices(named, serving, force_refresh, True)
             except ReconcileError as error:  # logged only: the status reports the invalid spec
                 logger.warning("endpoint %s/%s: %s", named.namespace, named.name, error)
+
+    def _name(self, manifest: Manifest) -> _Named:
+        metadata = manifest["metadata"]
+        inherited = self._inheritance.select(metadata)
+        return _Named(metadata["namespace"], metadata["name"], metadata["uid"], inherited)
 
     async def _leads_to_pods(self, key: EndpointKey) -> bool:
         """Whether Kubernetes' own slices lead to a ready pod. Otherwise the Service would lead nowhere."""

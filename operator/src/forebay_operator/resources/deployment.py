@@ -6,7 +6,8 @@ The reconciler applies it after the objects that its pods mount or need.
 from collections.abc import Set
 
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, digest, with_applied_digest
+from forebay_operator.resources.meta import build_metadata, with_applied_digest
+from forebay_operator.resources.pod_metadata import build_pod_metadata
 from forebay_operator.resources.pod_spec import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
@@ -16,7 +17,11 @@ SCHEDULING_MARGIN = 60
 
 
 def build_deployment(
-    endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), unwatched: str = ""
+    endpoint: Endpoint,
+    settings: Settings,
+    stuck_revisions: Set[str] = frozenset(),
+    unwatched: str = "",
+    live: Manifest | None = None,
 ) -> Manifest:
     """Build the Deployment, which has the endpoint's name.
 
@@ -27,13 +32,11 @@ def build_deployment(
     Args:
         stuck_revisions: the revisions of the active pods while no pod is ready, else empty.
         unwatched: the digest of the unwatched children.
+        live: the Deployment as it is now, if it exists.
     """
     pod_spec = build_pod_spec(endpoint, settings)
-    users_annotations = dict(endpoint.pod.annotations)
-    pod_labels = {**endpoint.pod.labels, **labels.child_labels(endpoint.name)}
-    content = {"endpoint": endpoint.uid, "spec": pod_spec, "labels": pod_labels, "annotations": users_annotations}
-    revision = digest(content)
-    metadata = {"labels": pod_labels, "annotations": {**users_annotations, labels.REVISION_ANNOTATION: revision}}
+    metadata = build_pod_metadata(endpoint, pod_spec, live)
+    revision = metadata["annotations"][labels.REVISION_ANNOTATION]
     surge, unavailable = (1, 0) if endpoint.rollout.strategy == "Surge" else (0, 1)
     spec = {
         "replicas": endpoint.wanted,
@@ -50,5 +53,5 @@ def build_deployment(
         "template": {"metadata": metadata, "spec": pod_spec},
     }
     own = build_metadata(endpoint, endpoint.name)
-    own["annotations"] = {labels.UNWATCHED_ANNOTATION: unwatched}
+    own["annotations"] = {**own.get("annotations", {}), labels.UNWATCHED_ANNOTATION: unwatched}
     return with_applied_digest({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from forebay_kube import names
 from forebay_operator import labels
-from forebay_operator.spec import Manifest
+from forebay_operator.spec import Inherited, Manifest
 
 
 class Owner(Protocol):
@@ -21,14 +21,21 @@ class Owner(Protocol):
     def name(self) -> str: ...
     @property
     def uid(self) -> str: ...
+    @property
+    def inherited(self) -> Inherited: ...
 
 
 def build_metadata(endpoint: Owner, name: str) -> dict[str, Any]:
-    """Build the metadata of a child. The endpoint owns it, so Kubernetes deletes it with the endpoint."""
+    """Build the metadata of a child. The endpoint owns it, so Kubernetes deletes it with the endpoint.
+
+    It has the labels and annotations that the child gets from the endpoint. The operator's own labels override them.
+    """
+    annotations = {"annotations": dict(endpoint.inherited.annotations)} if endpoint.inherited.annotations else {}
     return {
         "name": name,
         "namespace": endpoint.namespace,
-        "labels": labels.child_labels(endpoint.name),
+        "labels": {**endpoint.inherited.labels, **labels.child_labels(endpoint.name)},
+        **annotations,
         "ownerReferences": [
             {
                 "apiVersion": f"{names.GROUP}/{names.VERSION}",

@@ -12,20 +12,23 @@ OTHER_PARALLEL_SIZES = ("PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE", "PREFILL
 ELSEWHERE = ("VLLM_CONFIG_FILE", "DATA_PARALLEL_SIZE_LOCAL")
 """Settings after which only the server knows how the GPUs are shared."""
 
-_IN_ARGUMENTS = re.compile(r"(?:^|\s)(?:-(?:tp|pp|dp|pcp)|--\S*parallel-size\S*)(?:[\s=]|$)")
+_IN_ARGUMENTS = re.compile(r"(?:^|\s)(?:-(?:tp|pp|dp|pcp)|--\S*parallel[-_]size\S*)(?:[\s=]|$)")
 
 
 MAX_COUNT_DIGITS = 6
 """Digits of a parallel size. The world's largest cluster has fewer GPUs."""
 
 
-def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest]) -> int | None:
+def find_tensor_parallel_size(gpus: int, env: Iterable[Manifest], words: Iterable[str] = ()) -> int | None:
     """The tensor parallel size: the number of GPUs, divided by the other parallel sizes.
 
     Returns None if the operator must not set it: for a single GPU, if the user sets it, or if only the server knows it.
+
+    Args:
+        words: the words of spec.args.
     """
     given = {str(variable["name"]): variable for variable in env}
-    arguments = str(given.get("VLLM_EXTRA_ARGS", {}).get("value", ""))
+    arguments = " ".join((str(given.get("VLLM_EXTRA_ARGS", {}).get("value", "")), *words))
     if TENSOR_PARALLEL_SIZE in given or any(name in given for name in ELSEWHERE) or _IN_ARGUMENTS.search(arguments):
         return None
     used = 1

@@ -3,6 +3,7 @@
 deployment.py calls it.
 """
 
+import json
 from typing import Any
 
 from forebay_operator import labels
@@ -138,6 +139,10 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
         "FOREBAY_DRAIN_SECONDS": str(endpoint.rollout.drain_seconds),
         "MODEL_NAME": endpoint.model.path_below(MODEL_MOUNT),
     }
+    if endpoint.model_revision:
+        fixed["MODEL_REVISION"] = endpoint.model_revision
+    if endpoint.args:  # Kubernetes replaces $(NAME) in a value, and $$ by $
+        fixed["FOREBAY_ARGS"] = json.dumps(endpoint.arguments).replace("$", "$$")
     if endpoint.adapters:
         fixed |= {"ENABLE_LORA": "true", "LORA_MODULES": build_lora_modules(endpoint)}
     users = dict(endpoint.variables)
@@ -147,7 +152,7 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
         defaults[SERVED_NAME_OVERRIDE] = endpoint.name
     if endpoint.scaling and endpoint.scaling.sleeps and endpoint.gpu.count:
         defaults["ENABLE_SLEEP_MODE"] = "true"
-    if size := find_tensor_parallel_size(endpoint.gpu.count, endpoint.env):
+    if size := find_tensor_parallel_size(endpoint.gpu.count, endpoint.env, endpoint.arguments):
         defaults[TENSOR_PARALLEL_SIZE] = str(size)
     ours = {name: {"name": name, "value": value} for name, value in (fixed | defaults).items()}
     return list((ours | users).values())

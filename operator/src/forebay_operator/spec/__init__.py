@@ -15,18 +15,22 @@ from forebay_operator.spec.endpoint import (
     Spec,
     read_duration,
 )
+from forebay_operator.spec.inheritance import NO_INHERITANCE, Inheritance, Inherited
 from forebay_operator.spec.parsing import InvalidSpec, parse_endpoint
 from forebay_operator.spec.source import Source, parse_source
 from forebay_operator.spec.validation import MAX_NAME_LENGTH, PRODUCT_LABELS, REFUSED_VARIABLES
 
 __all__ = [
     "MAX_NAME_LENGTH",
+    "NO_INHERITANCE",
     "PRODUCT_LABELS",
     "REFUSED_VARIABLES",
     "Adapter",
     "Auth",
     "Endpoint",
     "Gpu",
+    "Inheritance",
+    "Inherited",
     "InvalidSpec",
     "Manifest",
     "ModelCache",

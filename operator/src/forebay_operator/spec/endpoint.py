@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from forebay_operator.spec.served_names import find_adapter_names, find_model_names, may_hide_names
+from forebay_operator.spec.inheritance import NOTHING_INHERITED, Inherited
+from forebay_operator.spec.serve_arguments import split_arguments, split_command_line
+from forebay_operator.spec.served_names import (
+    ARGUMENTS_VARIABLE,
+    find_adapter_names,
+    find_model_names,
+    may_hide_names,
+)
 from forebay_operator.spec.source import Source
 
 Manifest = Mapping[str, Any]
@@ -20,6 +27,9 @@ FIRST_REPLICAS = 1
 
 MAX_REPLICAS = 1000
 """The schema's maximum of spec.replicas and of status.desiredReplicas."""
+
+REVISION_VARIABLES = ("MODEL_REVISION", "REVISION")
+"""Variables that set the revision of the model; the first wins."""
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -168,6 +178,8 @@ class Spec:
     """The complete spec of an endpoint, with all defaults."""
 
     model: Source
+    revision: str = ""
+    args: tuple[str, ...] = ()
     env: tuple[Manifest, ...] = ()
     env_from: tuple[Manifest, ...] = ()
     image: str = ""
@@ -195,6 +207,8 @@ class Endpoint(Spec):
     name: str
     uid: str
     generation: int
+    inherited: Inherited = NOTHING_INHERITED
+    """Its labels and annotations that the children get."""
 
     @property
     def wanted(self) -> int:
@@ -207,9 +221,24 @@ class Endpoint(Spec):
         return {variable["name"]: variable for variable in self.env}
 
     @property
+    def model_revision(self) -> str:
+        """The revision of the model on the hub, from spec.revision or from spec.model; "" if neither has one."""
+        return self.revision or self.model.revision
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The words of spec.args. Raises ValueError for a quotation that is not closed."""
+        return split_arguments(self.args)
+
+    @property
+    def extra_arguments(self) -> tuple[str, ...]:
+        """The words of VLLM_EXTRA_ARGS, if its value is in the spec."""
+        return split_command_line(self.variables.get(ARGUMENTS_VARIABLE, {}).get("value", ""))
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """The names of the model for clients; empty where only a Secret or a ConfigMap has them."""
-        names = find_model_names(self.variables)
+        names = find_model_names(self.arguments, self.variables)
         if names is None:
             return ()
         return names or (self.model.source if self.model.kind == "hub" else self.name,)
@@ -218,15 +247,16 @@ class Endpoint(Spec):
     def served_names(self) -> tuple[str, ...]:
         """The names of the model and of the adapters for clients.
 
-        If the name of the model is unknown, adapters in `env` are omitted: a list without the model would be wrong.
+        If the name of the model is unknown, adapters in `args` and `env` are omitted: a list without the model would be
+        wrong.
         """
-        in_env = find_adapter_names(self.variables) if self.model_names else ()
-        return self.model_names + (tuple(adapter.name for adapter in self.adapters) or in_env)
+        others = find_adapter_names(self.arguments, self.variables) if self.model_names else ()
+        return self.model_names + (tuple(adapter.name for adapter in self.adapters) or others)
 
     @property
     def knows_all_names(self) -> bool:
         """Whether `served_names` is complete: no Secret, ConfigMap, file or other argument can add a name."""
-        return not self.env_from and not may_hide_names(self.variables)
+        return not self.env_from and not may_hide_names(self.arguments, self.variables)
 
     @property
     def url(self) -> str:

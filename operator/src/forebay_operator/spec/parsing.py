@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from forebay_operator.spec.endpoint import Between, Endpoint, Manifest, Spec
+from forebay_operator.spec.inheritance import NO_INHERITANCE, Inheritance
 from forebay_operator.spec.source import Source, parse_source
 from forebay_operator.spec.validation import MODEL_FORMS, find_in_name, find_problems
 
@@ -32,8 +33,11 @@ class _Unreadable(Exception):
     """A value has the wrong type or bounds for its field. The message names the field."""
 
 
-def parse_endpoint(manifest: Manifest) -> Endpoint:
+def parse_endpoint(manifest: Manifest, inheritance: Inheritance = NO_INHERITANCE) -> Endpoint:
     """Parse an InferenceEndpoint as the API server has it.
+
+    Args:
+        inheritance: selects its labels and annotations for its children.
 
     Raises:
         InvalidSpec: the spec cannot work. The exception names all problems.
@@ -50,6 +54,7 @@ def parse_endpoint(manifest: Manifest) -> Endpoint:
         name=metadata["name"],
         uid=metadata["uid"],
         generation=metadata.get("generation", 0),
+        inherited=inheritance.select(metadata),
         **values,
     )
     if problems := list(find_problems(endpoint)):

@@ -1,14 +1,17 @@
-"""Finds the names that clients may write as `model` in variables, as the server reads them. Pure."""
+"""Finds the names that clients may write as `model` in spec.args and variables, as the server reads them. Pure.
 
-import shlex
-from collections.abc import Mapping
+spec.args override VLLM_EXTRA_ARGS, which overrides all other variables.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from forebay_operator.spec.serve_arguments import find_adapters, find_values, split_command_line
 from forebay_protocol.env_lists import SERVED_NAME_VARIABLES, is_empty_list, read_list_items, read_lora_modules
 
 ADAPTERS_VARIABLE = "LORA_MODULES"
 ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
-"""It overrides all other variables."""
+"""It overrides all other variables. spec.args overrides it."""
 
 FILE_VARIABLE = "VLLM_CONFIG_FILE"
 """It names a file of flags, which only the server can read."""
@@ -21,13 +24,19 @@ Variables = Mapping[str, Mapping[str, Any]]
 """Variables of spec.env by their names."""
 
 
-def find_model_names(variables: Variables) -> tuple[str, ...] | None:
-    """The names that variables give the model; () if they give none, None if only a Secret or ConfigMap has them.
+def find_model_names(arguments: Sequence[str], variables: Variables) -> tuple[str, ...] | None:
+    """The names that arguments and variables give the model.
 
-    A value that the server rejects has no names.
+    Returns () if they give none, and None if only a Secret or ConfigMap has them. A value that the server rejects has
+    no names.
+
+    Args:
+        arguments: the words of spec.args.
+        variables: the variables of the endpoint.
     """
-    if names := find_names_in_arguments(_value(variables, ARGUMENTS_VARIABLE)):
-        return names
+    for words in (arguments, _extra_arguments(variables)):
+        if names := find_values(words, "SERVED_MODEL_NAME"):
+            return names
     setting = find_name_variable(variables)
     if "valueFrom" in variables.get(setting, {}):
         return None
@@ -49,50 +58,35 @@ def find_name_variable(variables: Variables) -> str:
     return ""
 
 
-def find_adapter_names(variables: Variables) -> tuple[str, ...]:
-    """The names of the adapters in LORA_MODULES, as in RunPod's templates."""
+def find_adapter_names(arguments: Sequence[str], variables: Variables) -> tuple[str, ...]:
+    """The names of the adapters in spec.args, in VLLM_EXTRA_ARGS, or in LORA_MODULES as in RunPod's templates."""
+    for words in (arguments, _extra_arguments(variables)):
+        if names := find_adapters(words):
+            return names
     modules = read_lora_modules(_value(variables, ADAPTERS_VARIABLE))
     return tuple(module.name for module in modules if module.name)
 
 
-def may_hide_names(variables: Variables) -> bool:
+def may_hide_names(arguments: Sequence[str], variables: Variables) -> bool:
     """Whether a Secret, a ConfigMap, a file or an argument that the operator does not parse may have a name."""
     names = (*SERVED_NAME_VARIABLES, ADAPTERS_VARIABLE, ARGUMENTS_VARIABLE)
     given = [variables[name] for name in names if name in variables]
     return (
         FILE_VARIABLE in variables
         or any("valueFrom" in variable or "$(" in variable.get("value", "") for variable in given)
-        or _hides_names(_value(variables, ARGUMENTS_VARIABLE))
+        or _hides_names(arguments)
+        or _hides_names(_extra_arguments(variables))
     )
 
 
-def find_names_in_arguments(text: str) -> tuple[str, ...]:
-    """The names after --served-model-name in arguments of `vllm serve`; empty without the flag."""
-    try:
-        words = shlex.split(text) if "served" in text else []
-    except ValueError:
-        return ()
-    names: list[str] = []
-    follows = False
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option.replace("_", "-") == _SERVED_NAME:
-            names, follows = [value] if equals else [], not equals
-        elif word.startswith("-"):
-            follows = False
-        elif follows:
-            names.append(word)
-    return tuple(names)
-
-
-def _hides_names(arguments: str) -> bool:
-    """Whether arguments of `vllm serve` have an option with names that find_names_in_arguments does not read."""
-    try:
-        words = shlex.split(arguments)
-    except ValueError:
-        return False  # the server does not start
-    options = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+def _hides_names(arguments: Sequence[str]) -> bool:
+    """Whether arguments of `vllm serve` have an option with names that find_model_names does not read."""
+    options = {word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--")}
     return any(known.startswith(option) for option in options - {_SERVED_NAME} for known in _OPTIONS_WITH_NAMES)
+
+
+def _extra_arguments(variables: Variables) -> tuple[str, ...]:
+    return split_command_line(_value(variables, ARGUMENTS_VARIABLE))
 
 
 def _value(variables: Variables, name: str) -> str:

@@ -3,13 +3,20 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from forebay_operator.spec.endpoint import Endpoint, Manifest, read_duration
+from forebay_operator.spec.endpoint import REVISION_VARIABLES, Endpoint, Manifest, read_duration
+from forebay_operator.spec.serve_arguments import find_flags
+from forebay_operator.spec.served_names import ADAPTERS_VARIABLE
+from forebay_operator.spec.source import is_revision
+from forebay_protocol.refused_flags import REFUSED_FLAGS
 
 MAX_NAME_LENGTH = 40
 _ENDPOINT_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SECRET_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?")
 
-MODEL_FORMS = "a Hugging Face ID, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, an absolute path"
+MODEL_FORMS = (
+    "a Hugging Face ID, hf://org/name, oci://image, pvc://claim/path, s3://bucket/path, gs://bucket/path, "
+    "an absolute path"
+)
 
 _TLS = "TLS ends before the pod"
 _GRPC = "the gRPC server has no key check"
@@ -49,8 +56,11 @@ LIMIT_VARIABLES = frozenset(
 )
 """Settings of Forebay's server that users may set. RunPod and vLLM have no name for them."""
 
-ADAPTER_VARIABLES = ("LORA_MODULES", "ENABLE_LORA")
+ADAPTER_VARIABLES = (ADAPTERS_VARIABLE, "ENABLE_LORA")
 """Variables that the operator sets from spec.adapters where it is given."""
+
+MAX_ARGUMENTS_LENGTH = 16384
+"""Characters of all items of spec.args. They are one variable of the server, and Linux limits a variable to 128 KiB."""
 
 PRODUCT_LABELS = {
     "nvidia.com": "nvidia.com/gpu.product",
@@ -111,6 +121,8 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
         yield from unreadable
         return
     yield from _find_in_env(endpoint)
+    yield from _find_in_args(endpoint)
+    yield from _find_in_revision(endpoint)
     if endpoint.auth.mode == "None" and endpoint.auth.secret_name:
         yield "spec.auth: mode None takes no secretName"
     if not _SECRET_NAME.fullmatch(endpoint.auth.secret_name):  # it becomes part of a path
@@ -130,6 +142,9 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
         yield f"spec.adapters: {name!r} is the name of the model itself; give the adapter another"
     if any(adapter.source.kind == "bucket" for adapter in endpoint.adapters):
         yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face ID, pvc://, oci:// or a path"
+    for adapter in endpoint.adapters:
+        if adapter.source.revision:
+            yield f"spec.adapters: {adapter.name} names a revision; vLLM reads adapters from the main branch only"
     yield from _find_in_scaling(endpoint)
     yield from _find_in_rollout(endpoint)
     yield from _find_in_pod(endpoint)
@@ -140,6 +155,10 @@ def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
     for place, variable in enumerate(endpoint.env):
         if not isinstance(variable.get("name"), str) or not isinstance(variable.get("value", ""), str):
             yield f"spec.env[{place}]: {variable!r} has no name, or its value is not text"
+    try:
+        _ = endpoint.arguments
+    except ValueError as error:
+        yield f"spec.args: {error}"
     for kind, amounts in endpoint.resources.items():
         if not isinstance(amounts, Mapping):
             yield f"spec.resources.{kind}: {amounts!r} is not an object"
@@ -155,6 +174,42 @@ def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
             reason = "it is set from spec.adapters; keep one of the two"
         if reason:
             yield f"spec.env: {name} is refused: {reason}"
+
+
+def _find_in_args(endpoint: Endpoint) -> Iterator[str]:
+    words = endpoint.arguments
+    if sum(map(len, endpoint.args)) > MAX_ARGUMENTS_LENGTH:
+        yield f"spec.args: more than {MAX_ARGUMENTS_LENGTH} characters; put long values in a file or in spec.env"
+    if words and not words[0].startswith("-"):
+        yield f"spec.args: {words[0]!r} belongs to no flag; remove `vllm serve` and the model"
+    if "--" in words:
+        yield "spec.args: a bare -- ends the flags; remove it"
+    for name in dict.fromkeys(find_flags(words)):
+        reason = REFUSED_FLAGS.get(name)
+        if name == "MODEL":
+            reason = "it is set from spec.model; write the model there"
+        if name.removeprefix("NO_") in ADAPTER_VARIABLES and endpoint.adapters:
+            reason = "it is set from spec.adapters; keep one of the two"
+        if reason:
+            yield f"spec.args: --{name.lower().replace('_', '-')} is refused: {reason}"
+
+
+def _find_in_revision(endpoint: Endpoint) -> Iterator[str]:
+    revision, model = endpoint.revision, endpoint.model
+    if revision and not is_revision(revision):
+        yield f"spec.revision: {revision!r} is not a commit, a tag or a branch, such as v1.0"
+    if revision and model.kind != "hub":
+        yield "spec.revision: it is a revision of a Hugging Face repository, and the model comes from elsewhere"
+    if revision and model.revision not in ("", revision):
+        yield f"spec.revision: spec.model names another revision, {model.revision}; keep one of them"
+    if not endpoint.model_revision:
+        return
+    for name in (variable["name"] for variable in endpoint.env):
+        if name in REVISION_VARIABLES:
+            yield f"spec.env: {name} is refused: spec.revision or spec.model sets the revision; keep one of them"
+    for place, words in (("spec.args", endpoint.arguments), ("VLLM_EXTRA_ARGS", endpoint.extra_arguments)):
+        if "REVISION" in find_flags(words):
+            yield f"{place}: --revision is refused: spec.revision or spec.model sets the revision; keep one of them"
 
 
 def _find_in_scaling(endpoint: Endpoint) -> Iterator[str]:

@@ -41,6 +41,7 @@ def assess(
     status: dict[str, Any] = {
         "observedGeneration": endpoint.generation,
         "url": endpoint.url,
+        "addresses": [dict(address) for address in observed.addresses],
         "models": models,
         "modelsKnown": "All" if endpoint.knows_all_names and len(models) == len(endpoint.served_names) else "Some",
         "selector": labels.selector_string(endpoint.name),
@@ -59,7 +60,8 @@ def assess_invalid(manifest: Manifest, observed: Observed, previous: Manifest, n
     """Build the status of an endpoint whose spec cannot be used (`observed.error`). Its pods still run."""
     generation = manifest["metadata"].get("generation", 0)
     wanted = (observed.deployment or {}).get("spec", {}).get("replicas", 0)
-    fields = {key: previous[key] for key in ("url", "models", "modelsKnown", "selector") if key in previous}
+    kept = ("url", "addresses", "models", "modelsKnown", "selector")
+    fields = {key: previous[key] for key in kept if key in previous}
     fields |= remember_replicas(manifest, previous)
     readiness = compute_readiness(wanted, observed)
     counts = {**_count(observed, wanted), **_describe_start(observed, readiness, previous)}

@@ -31,6 +31,7 @@ class Observed:
         scales: whether a request may start the endpoint while it is at zero.
         gateways: the number of ready gateways, which hold requests at zero.
         asleep: whether its engines sleep, or are about to.
+        addresses: the URLs of the endpoint, for the status.
         jobs: the number of queued jobs and of running jobs.
     """
 
@@ -45,6 +46,7 @@ class Observed:
     scales: bool = False
     gateways: int = 0
     asleep: bool = False
+    addresses: Sequence[Manifest] = ()
     jobs: tuple[int, int] = (0, 0)
 
     @property

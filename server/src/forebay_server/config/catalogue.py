@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from forebay_protocol.refused_flags import REFUSED_FLAGS
 from forebay_server.config import settings, speculative, variable_names
 from forebay_server.config.env_to_flags import settable
 from forebay_server.config.vllm_flags import Flag, FlagKind
@@ -26,7 +27,7 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
 
     for name, remedy in variable_names.RESERVED.items():
         add(name, "reserved", remedy=remedy)
-    for name, why in {**variable_names.REFUSED_FLAGS, **variable_names.REFUSED_ENVIRONMENT}.items():
+    for name, why in {**REFUSED_FLAGS, **variable_names.REFUSED_ENVIRONMENT}.items():
         add(name, "refused", why=why)
     for name, flag in settable(flags).items():
         add(name, "flag", **_flag(flag))
@@ -40,6 +41,7 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
         add(name, "library", meaning=meaning)
     add(variable_names.CONFIG_FILE, "forebay", meaning="path of a YAML file with vLLM's flags", default=None)
     add(variable_names.EXTRA_ARGUMENTS, "forebay", meaning="more arguments of vLLM, which override all", default=None)
+    add(variable_names.ENDPOINT_ARGUMENTS, "forebay", meaning="spec.args, which overrides all variables", default=None)
     for name in vllm_variables:
         add(name, "vllm")
     for name, instead in variable_names.REMOVED.items():

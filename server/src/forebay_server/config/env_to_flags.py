@@ -1,7 +1,8 @@
 """Converts the environment to arguments of `vllm serve`: a pure function of the environment and vLLM's flags.
 
-Precedence, lowest first: vLLM's defaults, VLLM_CONFIG_FILE, flags in UPPER_CASE, RunPod's aliases, VLLM_EXTRA_ARGS.
-A model that is baked into the image overrides all of them (baked_in.py).
+Precedence, lowest first: vLLM's defaults, VLLM_CONFIG_FILE, flags in UPPER_CASE, RunPod's aliases, VLLM_EXTRA_ARGS,
+spec.args of the endpoint (FOREBAY_ARGS). The variables of a model that is baked into the image replace those of the
+endpoint (baked_in.py).
 """
 
 import json
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from forebay_protocol.env_lists import is_empty_list, read_list_items
+from forebay_protocol.refused_flags import REFUSED_FLAGS
 from forebay_protocol.spelling import fold, suggest
 from forebay_server.config import speculative, variable_names
 from forebay_server.config.vllm_flags import Flag, FlagKind, upper_case
@@ -46,6 +48,8 @@ class Resolution:
     """The arguments of VLLM_CONFIG_FILE."""
     extra_arguments: list[str] = field(default_factory=list)
     """The arguments of VLLM_EXTRA_ARGS."""
+    endpoint_arguments: list[str] = field(default_factory=list)
+    """The arguments of spec.args."""
     ignored: list[str] = field(default_factory=list)
     """One sentence for each variable that is set and has no effect."""
     warnings: list[str] = field(default_factory=list)
@@ -88,8 +92,20 @@ def resolve_flags(
         result.extra_arguments = shlex.split(env.get(variable_names.EXTRA_ARGUMENTS, ""))
     except ValueError as error:
         result.errors.append(f"{variable_names.EXTRA_ARGUMENTS}: {error}.")
+    try:
+        result.endpoint_arguments = read_endpoint_arguments(env.get(variable_names.ENDPOINT_ARGUMENTS, "[]"))
+    except ValueError as error:
+        result.errors.append(f"{variable_names.ENDPOINT_ARGUMENTS}: {error}.")
+    overriding = {argument.partition("=")[0].replace("_", "-") for argument in result.endpoint_arguments}
+    result.ignored += [
+        f"{setting.variable} is ignored: spec.args sets {setting.flag.option}."
+        for setting in result.settings
+        if {setting.flag.option, setting.flag.negation} & overriding
+    ]
     set_by_variables = [argument for setting in result.settings for argument in setting.arguments]
-    result.model, result.arguments = take_model([*result.file_arguments, *set_by_variables, *result.extra_arguments])
+    result.model, result.arguments = take_model(
+        [*result.file_arguments, *set_by_variables, *result.extra_arguments, *result.endpoint_arguments]
+    )
     if not result.model:
         result.errors.append("MODEL_NAME is not set: there is no model to serve.")
     result.errors += _refusals(env, flags)
@@ -101,7 +117,8 @@ def resolve_flags(
         *vllm_variables,
         *own_variables,
     }
-    _notice(env, flags, known | {variable_names.CONFIG_FILE, variable_names.EXTRA_ARGUMENTS}, result)
+    known |= {variable_names.CONFIG_FILE, variable_names.EXTRA_ARGUMENTS, variable_names.ENDPOINT_ARGUMENTS}
+    _notice(env, flags, known, result)
     return result
 
 
@@ -145,9 +162,7 @@ def _with_speculative_config(env: dict[str, str], result: Resolution) -> dict[st
 def settable(flags: Mapping[str, Flag]) -> dict[str, Flag]:
     """The flags that a variable may set, by its own name or by an alias."""
     aliased = set(variable_names.ALIASES.values())
-    closed = (
-        variable_names.REFUSED_FLAGS.keys() | variable_names.RESERVED.keys() | variable_names.LIBRARIES.keys()
-    ) - aliased
+    closed = (REFUSED_FLAGS.keys() | variable_names.RESERVED.keys() | variable_names.LIBRARIES.keys()) - aliased
     return {name: flag for name, flag in flags.items() if name not in closed}
 
 
@@ -190,6 +205,17 @@ def _read_value(text: str) -> object:
         return text
 
 
+def read_endpoint_arguments(text: str) -> list[str]:
+    """The words of spec.args, from the JSON list that the operator writes. Raises ValueError for anything else."""
+    try:
+        words = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"expected a JSON list of texts: {error}") from error
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("expected a JSON list of texts")
+    return words
+
+
 def take_model(arguments: list[str]) -> tuple[str, list[str]]:
     """Split arguments into the value of the last --model and the others. `vllm serve` wants the model first."""
     model = ""
@@ -209,16 +235,14 @@ def refused_options(values: Mapping[str, object], defaults: Mapping[str, object]
     """Errors for parsed flags (by UPPER_CASE name) that the server refuses, whatever set them."""
     return [
         f"--{name.lower().replace('_', '-')} cannot be set: {why}."
-        for name, why in variable_names.REFUSED_FLAGS.items()
+        for name, why in REFUSED_FLAGS.items()
         if name in values and values[name] != defaults.get(name)
     ]
 
 
 def _refusals(env: Mapping[str, str], flags: Mapping[str, Flag]) -> list[str]:
     refused = {
-        name: why
-        for name, why in variable_names.REFUSED_FLAGS.items()
-        if name in flags and name not in variable_names.RESERVED
+        name: why for name, why in REFUSED_FLAGS.items() if name in flags and name not in variable_names.RESERVED
     }
     errors = [f"{name} cannot be set: {why}." for name, why in refused.items() if env.get(name)]
     return errors + [
@@ -230,7 +254,7 @@ def _refusals(env: Mapping[str, str], flags: Mapping[str, Flag]) -> list[str]:
 
 def _notice(env: Mapping[str, str], flags: Mapping[str, Flag], known: set[str], result: Resolution) -> None:
     """Report variables that have no effect, and names that are probably misspelt."""
-    right_names = known - variable_names.REFUSED_FLAGS.keys() - variable_names.RESERVED.keys()
+    right_names = known - REFUSED_FLAGS.keys() - variable_names.RESERVED.keys()
     negations = {upper_case(flag.negation): flag.name for flag in flags.values() if flag.negation}
     for name in sorted(env):
         if name in variable_names.RESERVED:

@@ -1,6 +1,7 @@
 """Tables of environment variables that are more than a flag of vLLM. Data, no code.
 
 Sources: RunPod's documentation of its serverless vLLM workers and the code of worker-vllm, before and after 2026-07.
+The flags that no variable may set are in forebay_protocol.refused_flags.
 """
 
 ALIASES = {
@@ -15,6 +16,8 @@ ALIASES = {
 
 CONFIG_FILE = "VLLM_CONFIG_FILE"
 EXTRA_ARGUMENTS = "VLLM_EXTRA_ARGS"
+ENDPOINT_ARGUMENTS = "FOREBAY_ARGS"
+"""The operator sets it to spec.args of the endpoint: a JSON list of single words."""
 
 ZERO_IS_UNSET = frozenset(
     {
@@ -74,25 +77,6 @@ RunPod's pod templates set the last two; Kubernetes sets VLLM_PORT too, to a URL
 
 UNSET = ("VLLM_PORT",)
 """Variables that are removed from the environment, because vLLM would read them itself."""
-
-REFUSED_FLAGS = {
-    "HOST": "the Service reaches the server on every address of the pod",
-    "PORT": "the Service reaches the server on its port 8000",
-    "UDS": "the Service reaches the server by TCP",
-    "HEADLESS": "the server has to serve HTTP",
-    "GRPC": "the server has to serve HTTP",
-    "GRPC_PORT": "a second way in would have no key check",
-    "API_KEY": "keys come from the endpoint's Secret and are checked before vLLM",
-    "API_SERVER_COUNT": "with several API servers, running streams are lost when the pod shuts down",
-    "ROOT_PATH": "the paths /v1 and /v2/<endpoint>/openai/v1 are fixed",
-    "SSL_KEYFILE": "TLS ends before the pod",
-    "SSL_CERTFILE": "TLS ends before the pod",
-    "SSL_CA_CERTS": "TLS ends before the pod",
-    "SSL_CERT_REQS": "TLS ends before the pod",
-    "SSL_CIPHERS": "TLS ends before the pod",
-    "ENABLE_SSL_REFRESH": "TLS ends before the pod",
-}
-"""Flags of vLLM that the server refuses, as they would break the key check, the URLs or the shutdown -> why."""
 
 REFUSED_ENVIRONMENT = {
     "VLLM_API_KEY": "keys come from the endpoint's Secret and are checked before vLLM",

@@ -73,7 +73,7 @@ RULES = (
     Rule(
         "RevisionNotFound",
         "The repository {model} has no such revision.",
-        "Correct or remove MODEL_REVISION.",
+        "Correct or remove spec.revision or MODEL_REVISION.",
         exception="RevisionNotFoundError",
     ),
     Rule(

@@ -1,0 +1,57 @@
+"""Lists the URLs of an endpoint for status.addresses: of its Service, of the gateways, and of its route.
+
+The reconciler calls it. All are base URLs for OpenAI clients.
+"""
+
+from collections.abc import Iterable
+
+from forebay_operator.spec import Endpoint, Manifest
+
+MAX_ADDRESSES, MAX_URL = 64, 1024
+"""The most addresses, and characters of a URL, that the schema allows. With more, the status would be rejected."""
+
+SERVICE, GATEWAY, ROUTE = "Service", "Gateway", "Route"
+"""Types of addresses."""
+
+
+def list_addresses(
+    endpoint: Endpoint,
+    service: Manifest | None,
+    *,
+    path_id: str,
+    gateways: Iterable[str],
+    routes: Iterable[str],
+    previous: Iterable[Manifest] = (),
+) -> list[Manifest]:
+    """List the addresses of an endpoint: those of its Service first.
+
+    Args:
+        service: the endpoint's Service, if it exists. Its load balancer adds addresses outside the cluster.
+        path_id: the endpoint's ID at the gateways and in routes.
+        gateways: URLs of the gateways, without a path.
+        routes: URLs of the Gateways that have accepted the route, without a path.
+        previous: addresses until now; those of the route stay.
+    """
+    balancers = _find_load_balancers(endpoint, service) if service else []
+    own = [endpoint.url, *(f"{base}/v2/{endpoint.name}/openai/v1" for base in balancers)]
+    found = [(SERVICE, url) for url in own]
+    for kind, bases in ((GATEWAY, gateways), (ROUTE, routes)):
+        found += [(kind, f"{base}/v2/{path_id}/openai/v1") for base in bases]
+    found += [(ROUTE, address["url"]) for address in previous if address["type"] == ROUTE]
+    distinct = dict.fromkeys(address for address in found if len(address[1]) <= MAX_URL)
+    return [{"type": kind, "url": url} for kind, url in list(distinct)[:MAX_ADDRESSES]]
+
+
+def base_url(scheme: str, host: str, port: int) -> str:
+    """A URL without a path. It names the port only if it is not the scheme's own."""
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}" if port == {"http": 80, "https": 443}[scheme] else f"{scheme}://{name}:{port}"
+
+
+def _find_load_balancers(endpoint: Endpoint, service: Manifest) -> list[str]:
+    """The URLs of the Service's load balancer, which the cloud reports in the Service's status."""
+    if endpoint.service.type != "LoadBalancer":
+        return []
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    hosts = [str(each.get("hostname") or each.get("ip") or "") for each in ingress]
+    return [base_url("http", host, endpoint.service.port) for host in hosts if host]

@@ -26,6 +26,7 @@ from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Manifest
+from forebay_operator.upgrades.coordinator import UpgradeCoordinator
 from tests.integration.faulty_api import FaultyApi, Killed
 
 SETTINGS = Settings(gpu_image="gpu-server:1", cpu_image="cpu-server:1")
@@ -141,6 +142,7 @@ class InProcessOperator:
             slice_writer=SliceWriter(cluster, self._cache, gateways),
             digests=digests,
             autoscaler=Autoscaler(cluster, None, events.record),
+            upgrades=UpgradeCoordinator(SETTINGS.upgrades, ignore),
         )
 
     def _stand_ins(self, cluster: Cluster) -> tuple[Gateways, KeyDigestSync]:

@@ -2,7 +2,23 @@
 
 from dataclasses import dataclass
 
-from forebay_operator.spec import Manifest
+from forebay_operator.spec import Manifest, UpgradeMode
+from forebay_operator.upgrade_window import UpgradeWindow
+
+
+@dataclass(frozen=True)
+class UpgradeSettings:
+    """How endpoints get a pod template that only the operator has changed.
+
+    Attributes:
+        mode: the mode of endpoints that set none in spec.upgrade.
+        max_concurrent: endpoints that are upgraded at once.
+        window: when upgrades may begin; None for always.
+    """
+
+    mode: UpgradeMode = "Automatic"
+    max_concurrent: int = 1
+    window: UpgradeWindow | None = None
 
 
 @dataclass(frozen=True)
@@ -20,6 +36,7 @@ class Settings:
         ops_peers: the peers of a NetworkPolicy that may reach the servers' ops port; empty means all peers.
         cluster_cidrs: networks that servers must not reach.
         allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
+        upgrades: how endpoints get a pod template that only the operator has changed.
     """
 
     gpu_image: str
@@ -32,3 +49,4 @@ class Settings:
     ops_peers: tuple[Manifest, ...] = ()
     cluster_cidrs: tuple[str, ...] = ()
     allowed_cidrs: tuple[str, ...] = ()
+    upgrades: UpgradeSettings = UpgradeSettings()

@@ -168,9 +168,10 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
     Apply merges a Service's ports by number. It fails where somebody renumbered a port, and it keeps ports that
     somebody added. In both cases the ports are replaced as a whole.
 
-    A slice changes often and belongs to the operator as a whole. One merge patch is enough for it.
+    A slice changes often and belongs to the operator as a whole. One merge patch is enough for it. A Deployment without
+    a template keeps the one that it has, so it is merged, too.
     """
-    if desired["kind"] == "EndpointSlice":
+    if desired["kind"] == "EndpointSlice" or (desired["kind"] == "Deployment" and "template" not in desired["spec"]):
         try:
             return await cluster.merge(desired, desired)
         except ApiServerError as error:

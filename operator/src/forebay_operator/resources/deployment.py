@@ -4,6 +4,7 @@ The reconciler applies it after the objects that its pods mount or need.
 """
 
 from collections.abc import Set
+from typing import Any
 
 from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, digest, with_applied_digest
@@ -18,7 +19,14 @@ SCHEDULING_MARGIN = 60
 def build_deployment(
     endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), unwatched: str = ""
 ) -> Manifest:
-    """Build the Deployment, which has the endpoint's name.
+    """Build the Deployment, complete with the digest of what is applied."""
+    return with_applied_digest(draft_deployment(endpoint, settings, stuck_revisions, unwatched))
+
+
+def draft_deployment(
+    endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), unwatched: str = ""
+) -> dict[str, Any]:
+    """Build the Deployment, which has the endpoint's name, without the annotations of resources/template.py.
 
     Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next one only
     when the new pod is ready. Where no pod is ready, all old pods end at once. They serve no request, and a failing
@@ -51,4 +59,4 @@ def build_deployment(
     }
     own = build_metadata(endpoint, endpoint.name)
     own["annotations"] = {labels.UNWATCHED_ANNOTATION: unwatched}
-    return with_applied_digest({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec}

@@ -14,6 +14,8 @@ from forebay_operator.spec.endpoint import (
     Scaling,
     Service,
     Spec,
+    Upgrade,
+    UpgradeMode,
     read_duration,
 )
 from forebay_operator.spec.parsing import InvalidSpec, parse_endpoint
@@ -39,6 +41,8 @@ __all__ = [
     "Service",
     "Source",
     "Spec",
+    "Upgrade",
+    "UpgradeMode",
     "parse_endpoint",
     "parse_source",
     "read_duration",

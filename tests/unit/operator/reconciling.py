@@ -31,6 +31,7 @@ def build_reconciler(
     *,
     reports: Mapping[str, Report] | None = None,
     settings: Settings = SETTINGS,
+    upgrades: UpgradeCoordinator | None = None,
 ) -> tuple[Reconciler, Gateways]:
     """A reconciler without memory, as when the operator starts, and the gateways that it knows."""
 
@@ -54,7 +55,7 @@ def build_reconciler(
         slice_writer=slice_writer,
         digests=digests,
         autoscaler=autoscaler,
-        upgrades=UpgradeCoordinator(settings.upgrades, lambda _: None),
+        upgrades=upgrades or UpgradeCoordinator(settings.upgrades, lambda _: None),
     )
     return reconciler, gateways
 

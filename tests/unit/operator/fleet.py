@@ -1,4 +1,4 @@
-"""Several endpoints on a fake API server, with operators that come and go, and with pods as Kubernetes would run them."""
+"""Several endpoints on a fake API server, with operators of several releases, and pods as Kubernetes runs them."""
 
 import copy
 from dataclasses import replace
@@ -8,14 +8,15 @@ from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache, key_of
 from forebay_operator.settings import Settings, UpgradeSettings
+from forebay_operator.status.observed import is_ready
 from forebay_operator.upgrades.coordinator import UpgradeCoordinator
 from tests.kubectl import Manifest, condition
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, names_of
 from tests.unit.operator.reconciling import SETTINGS, build_reconciler
 from tests.unit.operator.schema import PROPERTIES
 
-ROUNDS = 30
-"""Rounds after which nothing is left to do."""
+ROUNDS, QUIET_ROUNDS = 60, 3
+"""Rounds after which nothing is left to do; and rounds without a write that prove it."""
 
 
 def release(number: int, **upgrades: object) -> Settings:
@@ -29,7 +30,7 @@ class Fleet:
 
     Attributes:
         failing: the images that cannot start.
-        most_at_once: the most endpoints that had pods of two templates at the same time.
+        most_at_once: the most endpoints whose serving pods were being replaced at the same time.
         restarted: the endpoints in the order in which they got another template.
     """
 
@@ -49,6 +50,14 @@ class Fleet:
         fields = {"model": "org/model", "replicas": 1, **before["spec"], **spec}
         self.server.put(names.PLURAL, {**before, "metadata": metadata, "spec": fields})
 
+    async def delete(self, name: str) -> None:
+        """Delete an endpoint, with its children."""
+        self.server.remove(names.PLURAL, name)
+        for pod in self.pods(name):
+            self.server.remove("pods", pod["metadata"]["name"])
+        self._watch()
+        await self.reconciler.reconcile((NAMESPACE, name))
+
     def start(self, settings: Settings) -> None:
         """Another operator takes over. It knows nothing but the objects."""
         self.cache = Cache({}, {}, {}, {}, {})
@@ -65,12 +74,14 @@ class Fleet:
         if settings:
             self.start(settings)
             await self._reconcile_all()
+        quiet = 0
         for _ in range(rounds):
             before = self.server.writes
             self.upgrades.plan()
             await self._reconcile_all()
             self._run_pods()
-            if self.server.writes == before and not self.queue:
+            quiet = quiet + 1 if self.server.writes == before else 0
+            if quiet == QUIET_ROUNDS:
                 return
         if rounds == ROUNDS:
             raise AssertionError(f"no fixed point after {ROUNDS} rounds")
@@ -144,16 +155,14 @@ class Fleet:
             if ("pods", pod_name) not in self.server.objects and old:
                 self.restarted.append(name)
             self.server.put("pods", _build_pod(pod_name, template, starts=image not in self.failing))
-        if image in self.failing:
-            return bool(old)
-        for pod in old:
-            self.server.remove("pods", pod["metadata"]["name"])
-        return bool(old)
+        if image not in self.failing:
+            for pod in old:
+                self.server.remove("pods", pod["metadata"]["name"])
+        return any(map(is_ready, old))
 
 
 def _build_pod(name: str, template: Manifest, starts: bool) -> Manifest:
     metadata = {**template["metadata"], "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"}
-    metadata["labels"] = {**metadata["labels"], labels.ENDPOINT_LABEL: metadata["labels"][labels.ENDPOINT_LABEL]}
     ready = [{"type": "Ready", "status": "True" if starts else "False"}]
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "not found: manifest unknown"}}
     container = {"name": "server", "ready": starts, "state": {"running": {}} if starts else waiting}

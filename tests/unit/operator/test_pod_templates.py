@@ -24,7 +24,9 @@ def test_the_changelog_says_whether_the_release_restarts_endpoints() -> None:
     unreleased = (ROOT / "CHANGELOG.md").read_text().partition("## Unreleased")[2].partition("\n## ")[0]
     upgrading = unreleased.partition("### Upgrading")[2].partition("\n### ")[0]
     wanted, wrong = (RESTARTS, RESTARTS_NOT) if changed else (RESTARTS_NOT, RESTARTS)
-    assert f"- {wanted}" in upgrading, f'CHANGELOG.md must say "{wanted}" under Unreleased, Upgrading; changed: {changed}'
+    assert f"- {wanted}" in upgrading, (
+        f'CHANGELOG.md must say "{wanted}" under Unreleased, Upgrading; changed: {changed}'
+    )
     assert f"- {wrong}" not in upgrading
 
 

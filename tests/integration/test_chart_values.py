@@ -10,6 +10,7 @@ import yaml
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from examples.demo import chart_values
+from forebay_operator.__main__ import build_parser
 from tests.kubectl import Manifest
 
 CHART = ROOT / "charts/forebay"
@@ -51,6 +52,9 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ),
         ("valkey.create=false,gateway.files.s3.bucket=files", "gateway.files.s3.bucket needs valkey.create"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
+        ("upgrades.mode=Never", "at '/upgrades/mode': value must be one of 'Automatic', 'OnChange', 'Manual'"),
+        ("upgrades.maxConcurrent=0", "at '/upgrades/maxConcurrent': minimum: got 0, want 1"),
+        ("upgrades.window=Sat 02:00-05:00", "at '/upgrades/window': 'Sat 02:00-05:00' does not match pattern"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
 )
@@ -64,6 +68,24 @@ def test_the_operator_gets_the_server_images_unchanged(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=server.cpuImage=r/server:1")
     assert "- --gpu-image=\n" in rendered.stdout
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
+
+
+@pytest.mark.parametrize(
+    "window", ["Sat,Sun 02:00-05:00 Europe/Berlin", "Fri-Mon 22:00-06:00 UTC", "02:00-05:00 Etc/GMT+5"]
+)
+def test_the_operator_understands_the_window_of_the_chart(helm: Helm, window: str) -> None:
+    values = [
+        "--set=upgrades.mode=OnChange,upgrades.maxConcurrent=3",
+        "--set-json",
+        f"upgrades.window={json.dumps(window)}",
+    ]
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
+    assert rendered.returncode == 0, rendered.stderr
+    objects = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    deployment = next(each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Deployment", "forebay"))
+    parsed = build_parser().parse_args(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
+    assert (parsed.upgrade_mode, parsed.upgrade_max_concurrent) == ("OnChange", 3)
+    assert parsed.upgrade_window.text == window
 
 
 VALKEYS = {"StatefulSet", "Service", "NetworkPolicy"}

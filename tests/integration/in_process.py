@@ -50,7 +50,12 @@ GATEWAY = "198.51.100.1"
 MAX_ROUNDS = 10
 """Reconciles within which a fixed point is reached, whatever happens in one of them."""
 
-_DIGESTS = (labels.APPLIED_ANNOTATION, labels.UNWATCHED_ANNOTATION, "deployment.kubernetes.io/revision")
+_DIGESTS = (
+    labels.APPLIED_ANNOTATION,
+    labels.TEMPLATE_ANNOTATION,
+    labels.UNWATCHED_ANNOTATION,
+    "deployment.kubernetes.io/revision",
+)
 _SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 """Metadata that the API server makes."""
 

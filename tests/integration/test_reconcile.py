@@ -231,8 +231,8 @@ class TestStatus:
             "False",
         ]
         header, row = (line.split() for line in kubectl.run("get", "iep", "one", "-o", "wide").splitlines())
-        assert header == ["NAME", "MODEL", "STATUS", "READY", "URL", "QUEUED", "RUNNING", "AGE"]
-        assert row[:-1] == ["one", "org/model", "Ready", "1/1", found["status"]["url"]]
+        assert header == ["NAME", "MODEL", "STATUS", "READY", "URL", "UPTODATE", "QUEUED", "RUNNING", "AGE"]
+        assert row[:-1] == ["one", "org/model", "Ready", "1/1", found["status"]["url"], "True"]
 
     def test_repeated_events_of_an_endpoint_increase_one_count(self, kubectl: Kubectl) -> None:
         start(kubectl)

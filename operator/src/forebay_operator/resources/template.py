@@ -6,7 +6,7 @@ another version or with other settings sees whether the endpoint's user or only 
 
 import json
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from forebay_operator import labels
@@ -35,7 +35,11 @@ class TemplateRecord:
 
     def render(self) -> str:
         """The record as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))
+
+
+_TYPES = {"revision": str, "generation": int, "spec": str, "approval": str, "upgrading": bool}
+"""The fields of a record. Others, of a later release, are ignored."""
 
 
 def read_record(deployment: Manifest) -> TemplateRecord | None:
@@ -45,13 +49,12 @@ def read_record(deployment: Manifest) -> TemplateRecord | None:
         given = json.loads(annotations.get(labels.TEMPLATE_ANNOTATION, ""))
     except ValueError:
         return None
-    if not isinstance(given, Mapping):
+    if not isinstance(given, dict):
         return None
-    values = {one.name: given.get(one.name) for one in fields(TemplateRecord)}
-    kinds = {"revision": str, "generation": int, "spec": str, "approval": str, "upgrading": bool}
-    if not all(isinstance(values[name], kind) for name, kind in kinds.items()):
+    values = {name: given.get(name) for name in _TYPES}
+    if not all(isinstance(values[name], kind) for name, kind in _TYPES.items()):
         return None
-    return TemplateRecord(**values)  # type: ignore[arg-type]
+    return TemplateRecord(**values)
 
 
 def template_revision(deployment: Manifest) -> str:

@@ -50,6 +50,11 @@ def pods(kubectl: Kubectl, name: str) -> dict[str, list[Manifest]]:
     return found
 
 
+def has_pods(kubectl: Kubectl, name: str, *releases: str) -> Callable[[], bool]:
+    """Whether the pods of an endpoint are of exactly these releases."""
+    return lambda: set(pods(kubectl, name)) == set(releases)
+
+
 def finish(kubectl: Kubectl, name: str, release: str, status: Manifest = RUNNING) -> None:
     """Give the one pod of a release this status, once it exists."""
     found = wait_for(lambda: pods(kubectl, name).get(release), f"{name} has a pod of release {release}")
@@ -83,7 +88,7 @@ def test_an_upgrade_and_a_rollback_replace_the_pods_of_one_endpoint_after_the_ot
         wait_for(up_to_date(kubectl, "zero", "Current"), "the endpoint at zero has a Deployment")
     for release, before in (("2", "1"), ("1", "2")):
         with run(int(release)):
-            wait_for(lambda release=release: release in pods(kubectl, "a"), "the first endpoint begins")
+            wait_for(has_pods(kubectl, "a", before, release), "the first endpoint begins")
             wait_for(up_to_date(kubectl, "a", "Upgrading"), "the first endpoint says so")
             wait_for(up_to_date(kubectl, "b", "Waiting", f"{kubectl.namespace}/a"), "the second says for whom it waits")
             wait_for(up_to_date(kubectl, "zero", "Current"), "the endpoint at zero does not wait")
@@ -93,7 +98,7 @@ def test_an_upgrade_and_a_rollback_replace_the_pods_of_one_endpoint_after_the_ot
             finish(kubectl, "b", release)
             for name in ("a", "b"):
                 wait_for(up_to_date(kubectl, name, "Current"), f"{name} is up to date")
-                wait_for(lambda name=name, release=release: set(pods(kubectl, name)) == {release}, "no old pod is left")
+                wait_for(has_pods(kubectl, name, release), "no old pod is left")
     wide = kubectl.run("get", "iep", "-o", "wide").splitlines()
     assert "UPTODATE" in wide[0]
 

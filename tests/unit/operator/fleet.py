@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 from forebay_kube import names
 from forebay_kube.endpoint_key import EndpointKey
@@ -43,7 +44,7 @@ class Fleet:
         for name in endpoints:
             self.put(name)
 
-    def put(self, name: str, annotations: Manifest | None = None, **spec: object) -> None:
+    def put(self, name: str, annotations: Manifest | None = None, **spec: Any) -> None:
         """Create an endpoint, or change its spec."""
         before = self.server.objects.get((names.PLURAL, name), {"metadata": {"name": name}, "spec": {}})
         metadata = {**before["metadata"], **({"annotations": annotations} if annotations else {})}

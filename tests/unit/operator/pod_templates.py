@@ -65,7 +65,7 @@ def revisions(templates: Mapping[str, Any]) -> dict[str, str]:
 def dump(content: Any) -> str:
     """YAML without anchors, for a readable diff."""
     dumper = yaml.SafeDumper
-    dumper.ignore_aliases = lambda *_: True  # type: ignore[assignment,method-assign]
+    dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
     return yaml.dump(_plain(content), Dumper=dumper, width=120)
 
 

@@ -1,7 +1,9 @@
 """Upgrades of several endpoints by operators of two releases: the real reconciler on a fake API server."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from tests.unit.operator.fleet import Fleet, release
 OFF = {"replicas": 0}
 
 
-async def install(*endpoints: str, **specs: dict[str, object]) -> Fleet:
+async def install(*endpoints: str, **specs: Mapping[str, Any]) -> Fleet:
     """Endpoints that an operator of release 1 runs."""
     fleet = Fleet(*endpoints)
     for name, spec in specs.items():
@@ -64,7 +66,7 @@ async def test_an_image_that_cannot_start_stops_the_wave_at_the_first() -> None:
     assert "ImageNotFound" in fleet.up_to_date("a")["message"]
     assert "team/a" in fleet.up_to_date("b")["message"]
     fleet.put("b", replicas=2)
-    fleet.put("late", **OFF)
+    fleet.put("late", replicas=0)
     await fleet.settle()
     assert len(fleet.pods("b")) == 2, "an endpoint that waits still scales"
     assert fleet.images()["b"] == "1"

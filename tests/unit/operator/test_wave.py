@@ -1,5 +1,6 @@
 """Which endpoints the wave upgrades next, and what the conditions of the others say. Pure, so each case is a row."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -25,7 +26,7 @@ FAILED = replace(MOVING, failure=FAILURE)
 NOT_ACCEPTED = Member(REFUSED, ServingState.UNSETTLED, failure=FAILURE)
 
 
-def plan(max_concurrent: int = 1, closed_window: str = "", **members: Member) -> dict[str, str]:
+def plan(members: Mapping[str, Member], max_concurrent: int = 1, closed_window: str = "") -> dict[str, str]:
     """The reason of each endpoint, with * where it may go on, and ** where it takes a slot."""
     keyed: dict[EndpointKey, Member] = {("team", name): member for name, member in members.items()}
     found = plan_wave(keyed, max_concurrent, closed_window)
@@ -59,19 +60,21 @@ def plan(max_concurrent: int = 1, closed_window: str = "", **members: Member) ->
     ],
 )
 def test_the_wave_goes_on_one_endpoint_at_a_time(members: dict[str, Member], expected: str) -> None:
-    found = plan(**members)
+    found = plan(members)
     assert " ".join(found[name] for name in sorted(found)) == expected
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_several_endpoints_may_be_upgraded_at_once(count: int) -> None:
-    found = plan(count, a=MOVING, b=SERVING, c=SERVING, d=SERVING)
+    found = plan({"a": MOVING, "b": SERVING, "c": SERVING, "d": SERVING}, count)
     assert list(found.values()).count("Upgrading**") == count - 1
 
 
 def test_the_window_holds_upgrades_back_unless_they_are_approved_or_interrupted() -> None:
     closed = "Sat 02:00-05:00 UTC"
-    found = plan(9, closed, a=SERVING, b=OFF, c=DOWN, d=replace(SERVING, approved=True), e=INTERRUPTED, f=ON_CHANGE)
+    approved = replace(SERVING, approved=True)
+    members = {"a": SERVING, "b": OFF, "c": DOWN, "d": approved, "e": INTERRUPTED, "f": ON_CHANGE}
+    found = plan(members, 9, closed)
     assert {name for name, reason in found.items() if reason == "OutsideWindow"} == {"a", "b", "c"}
     assert {name for name, reason in found.items() if reason == "Upgrading**"} == {"d", "e"}
     assert closed in plan_wave({("team", "a"): SERVING}, 1, closed)["team", "a"].message

@@ -25,7 +25,7 @@ NOT_IN_PODS = frozenset(
 def digest_own_spec(endpoint: Endpoint) -> str:
     """A digest of the fields that shape the pods, as the user gave them.
 
-    Fields with their default are left out, so a field that a later release adds does not change the digest.
+    It omits fields that have their default. So a field that a later release adds does not change it.
     """
     own = _select(Spec, endpoint.given, "")
     if endpoint.scaling and endpoint.scaling.sleeps:

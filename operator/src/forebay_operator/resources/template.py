@@ -51,7 +51,7 @@ def read_record(deployment: Manifest) -> TemplateRecord | None:
         return None
     if not isinstance(given, dict):
         return None
-    values = {name: given.get(name) for name in _TYPES}
+    values: dict[str, Any] = {name: given.get(name) for name in _TYPES}
     if not all(isinstance(values[name], kind) for name, kind in _TYPES.items()):
         return None
     return TemplateRecord(**values)
@@ -66,7 +66,7 @@ def template_revision(deployment: Manifest) -> str:
 def is_outdated(endpoint: Endpoint, draft: Manifest, live: Manifest) -> bool:
     """Whether the live template differs from the draft's, and the endpoint's own spec is not the reason.
 
-    The generation is compared first: a CRD of another release may add or remove fields of a spec that nobody changed.
+    The generation is compared first: a CRD of another release may add or remove fields of an unchanged spec.
     """
     wanted, present = template_revision(draft), template_revision(live)
     if wanted == present:

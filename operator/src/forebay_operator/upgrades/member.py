@@ -5,7 +5,7 @@ from enum import Enum, auto
 
 from forebay_operator.resources.template import is_approved, is_upgrading
 from forebay_operator.spec import Endpoint, UpgradeMode
-from forebay_operator.status.diagnosis import Diagnosis
+from forebay_operator.status.diagnosis import Diagnosis, has_ended
 from forebay_operator.status.observed import Observed, has_loaded, is_ready
 
 
@@ -98,10 +98,13 @@ def find_serving_state(endpoint: Endpoint, observed: Observed, failure: Diagnosi
 
 
 def is_complete(endpoint: Endpoint, observed: Observed, *, asleep: bool) -> bool:
-    """Whether the upgrade of an endpoint is complete: all its pods are current, and ready or asleep."""
+    """Whether the upgrade of an endpoint is complete: all its pods are current, and ready or asleep.
+
+    Pods of before must have ended, because their GPUs are needed for the next endpoint.
+    """
     active = observed.active
     return not endpoint.wanted or (
         len(active) == endpoint.wanted
-        and all(map(observed.is_current_revision, active))
+        and all(observed.is_current_revision(pod) or has_ended(pod) for pod in observed.pods)
         and all(is_ready(pod) or (asleep and has_loaded(pod)) for pod in active)
     )

@@ -22,7 +22,7 @@ MAX_NAMES = 3
 
 @dataclass(frozen=True)
 class Decision:
-    """What an endpoint does about its pod template. Reason and message are those of its condition UpToDate.
+    """Whether an endpoint may get the current pod template. Reason and message are those of its condition UpToDate.
 
     Attributes:
         allowed: whether it may get the current template now.

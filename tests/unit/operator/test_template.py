@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forebay_operator import labels
-from forebay_operator.resources.deployment import draft_deployment
+from forebay_operator.resources.deployment import build_deployment
 from forebay_operator.resources.own_spec import NOT_IN_PODS, digest_own_spec
 from forebay_operator.resources.template import (
     TemplateRecord,
@@ -40,11 +40,11 @@ def parse(generation: int = 3, approval: str = "", **spec: Any) -> Endpoint:
 def applied(endpoint: Endpoint, settings: Settings = SETTINGS, **arguments: bool) -> Manifest:
     """The Deployment as an operator with these settings has created it."""
     flags = {"begins_upgrade": False, "is_complete": False, **arguments}
-    return replace_template(endpoint, draft_deployment(endpoint, settings), None, **flags)
+    return replace_template(endpoint, build_deployment(endpoint, settings), None, **flags)
 
 
 def outdated(endpoint: Endpoint, live: Manifest, settings: Settings = NEXT) -> bool:
-    return is_outdated(endpoint, draft_deployment(endpoint, settings), live)
+    return is_outdated(endpoint, build_deployment(endpoint, settings), live)
 
 
 def without_record(deployment: Manifest) -> Manifest:
@@ -73,7 +73,7 @@ def test_a_template_of_a_release_without_records_is_outdated_and_gets_a_record()
     live = without_record(applied(parse()))
     assert not outdated(parse(), live, SETTINGS)
     assert outdated(parse(), live)
-    kept = keep_template(parse(), draft_deployment(parse(), NEXT), live)
+    kept = keep_template(parse(), build_deployment(parse(), NEXT), live)
     record = read_record(kept)
     assert record == TemplateRecord(template_revision(live), 3, digest_own_spec(parse()))
     assert not outdated(parse(generation=4, image="own:1"), {**live, "metadata": kept["metadata"]})
@@ -97,7 +97,7 @@ def test_a_broken_record_is_as_none(text: str) -> None:
 def test_a_kept_template_leaves_everything_else_to_the_operator() -> None:
     live = applied(parse())
     scaled = parse(generation=5, replicas=3)
-    kept = keep_template(scaled, draft_deployment(scaled, NEXT, unwatched="new"), live)
+    kept = keep_template(scaled, build_deployment(scaled, NEXT, unwatched="new"), live)
     assert "template" not in kept["spec"]
     assert kept["spec"]["replicas"] == 3
     annotations, before = kept["metadata"]["annotations"], live["metadata"]["annotations"]
@@ -110,7 +110,7 @@ def test_pods_of_a_kept_template_are_not_stuck() -> None:
     live = applied(parse())
 
     def unavailable(stuck: set[str]) -> object:
-        kept = keep_template(parse(), draft_deployment(parse(), NEXT, stuck), live, stuck)
+        kept = keep_template(parse(), build_deployment(parse(), NEXT, stuck), live, stuck)
         return kept["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
 
     assert unavailable({template_revision(live)}) == 0
@@ -122,7 +122,7 @@ def test_an_upgrade_is_recorded_until_it_is_complete_changed_or_approved() -> No
     live = applied(parse(), begins_upgrade=True)
 
     def upgrading(endpoint: Endpoint, is_complete: bool = False) -> bool:
-        draft = draft_deployment(endpoint, SETTINGS)
+        draft = build_deployment(endpoint, SETTINGS)
         again = replace_template(endpoint, draft, live, begins_upgrade=False, is_complete=is_complete)
         record = read_record(again)
         assert record
@@ -141,7 +141,7 @@ def test_each_value_of_the_annotation_approves_once() -> None:
     assert is_approved(parse(approval="tuesday"), live)
     assert not is_approved(parse(), live)
     assert not is_approved(parse(approval="tuesday"), without_record(live)), "set before records existed"
-    kept = keep_template(parse(approval="tuesday"), draft_deployment(parse(), NEXT), live)
+    kept = keep_template(parse(approval="tuesday"), build_deployment(parse(), NEXT), live)
     assert is_approved(parse(approval="tuesday"), kept), "not used up while the endpoint waits"
 
 
@@ -182,7 +182,7 @@ CHANGES: Mapping[str, Any] = {
 def test_the_own_spec_changes_with_the_fields_that_change_the_pods(field: str) -> None:
     base: dict[str, Any] = {"cache": {"size": "1Gi"}} if field == "cache.storageClassName" else {}
     before, after = parse(**base), parse(**{**base, field.partition(".")[0]: CHANGES[field]})
-    revisions = {template_revision(draft_deployment(endpoint, SETTINGS)) for endpoint in (before, after)}
+    revisions = {template_revision(build_deployment(endpoint, SETTINGS)) for endpoint in (before, after)}
     assert (digest_own_spec(before) != digest_own_spec(after)) is (len(revisions) == 2)
 
 

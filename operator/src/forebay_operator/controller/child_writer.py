@@ -24,7 +24,7 @@ from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.status_writer import StatusWriter
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.keys.key_digest_sync import KeyDigestSync
-from forebay_operator.resources import build_service, build_unwatched, draft_deployment, list_obsolete
+from forebay_operator.resources import build_deployment, build_service, build_unwatched, list_obsolete
 from forebay_operator.resources.meta import digest
 from forebay_operator.resources.pod_spec import choose_image
 from forebay_operator.resources.secret import build_control_secret
@@ -101,7 +101,7 @@ class ChildWriter:
             raise ReconcileError(_missing_image(endpoint), retry=False)
         unwatched = build_unwatched(endpoint, self._settings)
         unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
-        draft = draft_deployment(endpoint, self._settings, observed.stuck_revisions, unwatched_digest)
+        draft = build_deployment(endpoint, self._settings, observed.stuck_revisions, unwatched_digest)
         if (
             force_refresh
             or not exists
@@ -121,7 +121,7 @@ class ChildWriter:
         """Whether the pod template of the endpoint's Deployment is outdated. `apply` returns the same where it
         succeeds."""
         live = observed.deployment
-        return live is not None and is_outdated(endpoint, draft_deployment(endpoint, self._settings), live)
+        return live is not None and is_outdated(endpoint, build_deployment(endpoint, self._settings), live)
 
     async def _apply_deployment(
         self, endpoint: Endpoint, observed: Observed, draft: dict[str, Any], cached: Manifest | None, exists: bool

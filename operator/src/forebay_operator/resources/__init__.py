@@ -2,7 +2,7 @@
 
 from forebay_operator import labels
 from forebay_operator.resources.claim import build_claim
-from forebay_operator.resources.deployment import build_deployment, draft_deployment
+from forebay_operator.resources.deployment import build_deployment
 from forebay_operator.resources.disruption_budget import build_disruption_budget
 from forebay_operator.resources.gateway_slice import build_gateway_slice
 from forebay_operator.resources.network_policy import build_network_policy
@@ -22,7 +22,6 @@ __all__ = [
     "build_route",
     "build_service",
     "build_unwatched",
-    "draft_deployment",
     "list_obsolete",
 ]
 

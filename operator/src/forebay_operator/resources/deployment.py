@@ -7,10 +7,10 @@ from collections.abc import Set
 from typing import Any
 
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, digest, with_applied_digest
+from forebay_operator.resources.meta import build_metadata, digest
 from forebay_operator.resources.pod_spec import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
-from forebay_operator.spec import Endpoint, Manifest
+from forebay_operator.spec import Endpoint
 
 SCHEDULING_MARGIN = 60
 """Seconds of a Deployment's progress deadline for scheduling and image pulls, besides the start itself."""
@@ -18,15 +18,8 @@ SCHEDULING_MARGIN = 60
 
 def build_deployment(
     endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), unwatched: str = ""
-) -> Manifest:
-    """Build the Deployment, complete with the digest of what is applied."""
-    return with_applied_digest(draft_deployment(endpoint, settings, stuck_revisions, unwatched))
-
-
-def draft_deployment(
-    endpoint: Endpoint, settings: Settings, stuck_revisions: Set[str] = frozenset(), unwatched: str = ""
 ) -> dict[str, Any]:
-    """Build the Deployment, which has the endpoint's name, without the annotations of resources/template.py.
+    """Build the Deployment, which has the endpoint's name, without the annotations that template.py adds.
 
     Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next one only
     when the new pod is ready. Where no pod is ready, all old pods end at once. They serve no request, and a failing

@@ -236,7 +236,7 @@ async def test_a_cache_that_lags_does_not_undo_an_upgrade() -> None:
     fleet.cache.deployments.update(lagging)  # type: ignore[attr-defined]
     before = dict(fleet.server.objects["deployments", "a"]["metadata"]["annotations"])
     fleet.upgrades.plan()
-    for name in "ab":
+    for name in "abab":
         await fleet.reconciler.reconcile(("team", name))
     assert fleet.server.objects["deployments", "a"]["metadata"]["annotations"] == before
     assert fleet.images() == {"a": "2", "b": "1"}

@@ -162,7 +162,6 @@ class ChildWriter:
             return None
         if cached is None or (lags and is_outdated(endpoint, draft, cached)):
             live = await self._cluster.get("Deployment", endpoint.namespace, endpoint.name)
-            self._upgraded.pop(key, None)
         if live is not None:
             check_owner(endpoint, live)
         return live

@@ -64,34 +64,23 @@ class UpgradeCoordinator:
 
     def decide(self, key: EndpointKey) -> Decision:
         """The decision about an outdated endpoint, as of the last plan."""
-        member = self._members.get(key)
-        if member and member.stage is not UpgradeStage.OUTDATED:
-            return describe_upgrade(member)
+        if self._has_begun(key):
+            return describe_upgrade(self._members[key])
         return self._plan.get(key, WAITING_FOR_TURN)
 
     def begin(self, key: EndpointKey) -> None:
         """Take the slot of an endpoint. Call it immediately before its template is written."""
-        member = self._members.get(key)
-        if member and member.stage is UpgradeStage.OUTDATED:
+        if not self._has_begun(key):
             logger.info("upgrade of %s/%s begins", *key)
-            self._put(key, Member(UpgradeStage.UPGRADING, ServingState.UNSETTLED, member.mode))
+            self._put(key, Member(UpgradeStage.UPGRADING, ServingState.UNSETTLED))
 
     def follow(self, key: EndpointKey, member: Member | None) -> Decision:
         """Store what a reconcile observed; None for an endpoint that is up to date or does not exist.
 
         Returns the decision for the condition of the endpoint.
         """
-        before = self._members.get(key)
-        if (
-            member
-            and member.stage is UpgradeStage.OUTDATED
-            and member.failure
-            and before
-            and before.stage is not UpgradeStage.OUTDATED
-        ):
-            member = replace(
-                member, stage=UpgradeStage.REFUSED
-            )  # its upgrade began, and still it has the template of before
+        if member and member.stage is UpgradeStage.OUTDATED and member.failure and self._has_begun(key):
+            member = replace(member, stage=UpgradeStage.REFUSED)
         self._put(key, member)
         if member is None:
             self._reported.pop(key, None)
@@ -118,6 +107,11 @@ class UpgradeCoordinator:
             if decision != self._reported.get(key):
                 self._requeue(key)
         self._log_stops()
+
+    def _has_begun(self, key: EndpointKey) -> bool:
+        """Whether the upgrade of an endpoint has begun and is not complete."""
+        member = self._members.get(key)
+        return member is not None and member.stage is not UpgradeStage.OUTDATED
 
     def _put(self, key: EndpointKey, member: Member | None) -> None:
         if member == self._members.get(key):

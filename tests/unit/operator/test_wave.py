@@ -52,6 +52,7 @@ def plan(members: Mapping[str, Member], max_concurrent: int = 1, closed_window: 
         pytest.param({"a": replace(OFF, mode="OnChange")}, "OnChange", id="OnChange also at zero"),
         pytest.param({"a": replace(MANUAL, approved=True), "b": SERVING}, "Upgrading** Waiting", id="approved"),
         pytest.param({"a": SERVING, "b": INTERRUPTED}, "Waiting Upgrading**", id="an interrupted upgrade is first"),
+        pytest.param({"a": replace(INTERRUPTED, mode="Manual")}, "Upgrading**", id="and goes on in any mode"),
         pytest.param(
             {"a": SERVING, "b": replace(DOWN, interrupted=True)},
             "Waiting Upgrading**",

@@ -52,8 +52,8 @@ class UpgradeCoordinator:
         self._clock = clock
         self._members: dict[EndpointKey, Member] = {}
         self._plan: Mapping[EndpointKey, Decision] = {}
-        self._reported: dict[EndpointKey, Decision] = {}
-        """The decisions that the conditions have."""
+        self._announced: dict[EndpointKey, Decision] = {}
+        """The decisions that the conditions have, or that the endpoints were queued for."""
         self._started = asyncio.Event()
         self._changed = asyncio.Event()
         self._stopped_at: frozenset[EndpointKey] = frozenset()
@@ -83,10 +83,10 @@ class UpgradeCoordinator:
             member = replace(member, stage=UpgradeStage.REFUSED)
         self._put(key, member)
         if member is None:
-            self._reported.pop(key, None)
+            self._announced.pop(key, None)
             return CURRENT
         alone = decide_alone(member, self._closed_window()) if member.stage is UpgradeStage.OUTDATED else None
-        decision = self._reported[key] = alone or self.decide(key)
+        decision = self._announced[key] = alone or self.decide(key)
         return decision
 
     async def run(self) -> None:
@@ -104,7 +104,8 @@ class UpgradeCoordinator:
         """Decide about all outdated endpoints, and queue those whose decision has changed."""
         self._plan = plan_wave(self._members, self._settings.max_concurrent, self._closed_window())
         for key, decision in self._plan.items():
-            if decision != self._reported.get(key):
+            if decision != self._announced.get(key):
+                self._announced[key] = decision
                 self._requeue(key)
         self._log_stops()
 

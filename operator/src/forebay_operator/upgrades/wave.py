@@ -86,15 +86,20 @@ def plan_wave(
 
 
 def decide_alone(member: Member, closed_window: str) -> Decision | None:
-    """Decide about an outdated endpoint by its mode, its health and the window. None where the wave decides."""
+    """Decide about an outdated endpoint by its mode, its pods and the window. None where the wave decides.
+
+    An interrupted upgrade goes on: the template of before has not proved itself, so it is not worth keeping.
+    """
+    if member.interrupted:
+        return None
     if not member.approved:
         if member.mode == "OnChange":
             return KEPT
         if member.mode == "Manual":
             return APPROVAL_REQUIRED
-        if closed_window and not member.interrupted:
+        if closed_window:
             return Decision("OutsideWindow", f"the endpoint waits for the upgrade window {closed_window}")
-    return UNSETTLED if member.serving is ServingState.UNSETTLED and not member.interrupted else None
+    return UNSETTLED if member.serving is ServingState.UNSETTLED else None
 
 
 def describe_upgrade(member: Member) -> Decision:

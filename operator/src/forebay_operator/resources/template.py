@@ -103,8 +103,8 @@ def replace_template(
         is_complete: whether all pods of the live Deployment are current and ready.
     """
     revision, before = template_revision(draft), read_record(live) if live else None
-    same_generation = before is not None and before.generation == endpoint.generation
-    spec = before.spec if before and same_generation else digest_own_spec(endpoint)
+    same_spec = before is not None and (before.revision, before.generation) == (revision, endpoint.generation)
+    spec = before.spec if before and same_spec else digest_own_spec(endpoint)
     approval = _digest_approval(endpoint)
     continues = (
         before is not None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+from forebay_kube.names import GROUP
 from forebay_operator import labels
 from forebay_operator.resources.meta import digest, with_applied_digest
 from forebay_operator.resources.own_spec import digest_own_spec
@@ -121,24 +122,24 @@ def keep_template(
 ) -> Manifest:
     """The draft without a template, for a merge that changes everything else.
 
-    Annotations that belong to the template stay with it.
+    The operator's own annotations stay with the template, except the one for the unwatched children.
     """
     present, before = template_revision(live), read_record(live)
-    annotations = live["metadata"].get("annotations") or {}
-    names = draft["metadata"]["annotations"].keys() - {labels.UNWATCHED_ANNOTATION}
-    kept = {name: annotations[name] for name in {*names, labels.APPLIED_ANNOTATION} if name in annotations}
     if before is None or before.revision != present:
         before = TemplateRecord(present, endpoint.generation, digest_own_spec(endpoint), _digest_approval(endpoint))
     record = TemplateRecord(present, endpoint.generation, before.spec, before.approval, before.upgrading)
-    kept |= {
-        labels.UNWATCHED_ANNOTATION: draft["metadata"]["annotations"][labels.UNWATCHED_ANNOTATION],
+    applied = (live["metadata"].get("annotations") or {}).get(labels.APPLIED_ANNOTATION, "")
+    drafted = draft["metadata"]["annotations"]
+    annotations = {
+        **{name: text for name, text in drafted.items() if not name.startswith(f"{GROUP}/")},
+        labels.UNWATCHED_ANNOTATION: drafted[labels.UNWATCHED_ANNOTATION],
         labels.TEMPLATE_ANNOTATION: record.render(),
-        labels.APPLIED_ANNOTATION: annotations.get(labels.APPLIED_ANNOTATION, ""),
+        labels.APPLIED_ANNOTATION: applied,
     }
     spec = {name: value for name, value in draft["spec"].items() if name != "template"}
     if stuck_revisions and not stuck_revisions - {present}:
         spec["strategy"] = _limit_unavailable(spec["strategy"])
-    return {**draft, "metadata": {**draft["metadata"], "annotations": kept}, "spec": spec}
+    return {**draft, "metadata": {**draft["metadata"], "annotations": annotations}, "spec": spec}
 
 
 def _limit_unavailable(strategy: Mapping[str, Any]) -> Manifest:

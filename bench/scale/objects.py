@@ -5,6 +5,7 @@ from typing import Any
 from forebay_operator.resources import build_deployment, build_key_secret, build_service, build_unwatched
 from forebay_operator.resources.meta import digest
 from forebay_operator.resources.secret import build_control_secret
+from forebay_operator.resources.template import replace_template
 from forebay_operator.settings import Settings
 from forebay_operator.spec import parse_endpoint
 
@@ -41,7 +42,8 @@ def build_children(endpoint: Manifest) -> list[Manifest]:
     settings = Settings(GPU_IMAGE, "")
     unwatched = build_unwatched(parsed, settings)
     unwatched_digest = digest({"auth": vars(parsed.auth), "children": unwatched})
-    deployment = build_deployment(parsed, settings, unwatched=unwatched_digest)
+    draft = build_deployment(parsed, settings, unwatched=unwatched_digest)
+    deployment = replace_template(parsed, draft, None, begins_upgrade=False, is_complete=False)
     secrets = build_key_secret(parsed), build_control_secret(parsed)
     return [dict(child) for child in (*secrets, *unwatched, build_service(parsed), deployment)]
 

@@ -53,13 +53,16 @@ class Running:
     restarts: int
 
 
-def find_running(kubectl: Kubectl, name: str) -> Running | None:
-    """The endpoint's pod, once the endpoint is as it should be and nothing of before is left."""
+def find_running(kubectl: Kubectl, name: str, image: str) -> Running | None:
+    """The endpoint's pod, once the endpoint is as it should be and nothing of before is left.
+
+    `image` is the one of the chart.
+    """
     found, deployment = kubectl.get("iep", name), kubectl.get("deployment", name)
     pods = kubectl.list("pods", f"forebay.dev/endpoint={name}")
     if found is None or deployment is None or len(pods) != 1:
         return None
-    current = all(
+    current = condition(found, "UpToDate").get("status") != "False" and all(
         each["status"].get("observedGeneration") == each["metadata"]["generation"] for each in (found, deployment)
     )
     if not (
@@ -67,15 +70,17 @@ def find_running(kubectl: Kubectl, name: str) -> Running | None:
     ):
         return None
     (pod,) = pods
+    if name == "default" and pod["spec"]["containers"][0]["image"] != image:
+        return None
     template = pod["metadata"]["labels"]["pod-template-hash"]
     return Running(pod["metadata"]["uid"], template, pod["status"]["containerStatuses"][0]["restartCount"])
 
 
-def settle(kubectl: Kubectl, step: str) -> dict[str, Running]:
+def settle(kubectl: Kubectl, step: str, image: str) -> dict[str, Running]:
     """The endpoints' pods, once the operators of a step have read all endpoints and reached the desired state."""
     assert works(kubectl, step)
     kubectl.delete("iep", step)
-    waits = {name: partial(find_running, kubectl, name) for name in ENDPOINTS}
+    waits = {name: partial(find_running, kubectl, name, image) for name in ENDPOINTS}
     return {name: wait_for(wait, f"{name} has reached its desired state", timeout=300) for name, wait in waits.items()}
 
 
@@ -92,14 +97,15 @@ def test_endpoints_serve_through_upgrades_and_a_rollback(before: Kubectl, releas
     before.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canned"}, "data": CANNED})
     for name, image in zip(ENDPOINTS, ("", release.images["server-canned"]), strict=True):
         before.apply(canned(name, image=image, env=[SERVED], envFrom=[{"configMapRef": {"name": "canned"}}]))
-    steps = [settle(before, "installed")]
+    old, new = release.images["server-canned"], images()["server-canned"]
+    steps = [settle(before, "installed", old)]
     with talking(clients, "served", *addresses(before)) as counted:
-        install_chart(before, server=images()["server-canned"])
-        steps.append(settle(before, "upgraded"))
+        install_chart(before, server=new)
+        steps.append(settle(before, "upgraded", new))
         helm(before, "rollback", "forebay", "1", "--wait", "--timeout=3m")
-        steps.append(settle(before, "rolled-back"))
+        steps.append(settle(before, "rolled-back", old))
         helm(before, "rollback", "forebay", "2", "--wait", "--timeout=3m")
-        steps.append(settle(before, "upgraded-again"))
+        steps.append(settle(before, "upgraded-again", new))
     print(json.dumps([{name: vars(pod) for name, pod in step.items()} for step in steps]))
     assert counted["failed"] == []
     kinds = {

@@ -26,6 +26,7 @@ from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Manifest
+from forebay_operator.upgrades.coordinator import UpgradeCoordinator
 from tests.integration.faulty_api import FaultyApi, Killed
 
 SETTINGS = Settings(gpu_image="gpu-server:1", cpu_image="cpu-server:1")
@@ -49,7 +50,12 @@ GATEWAY = "198.51.100.1"
 MAX_ROUNDS = 10
 """Reconciles within which a fixed point is reached, whatever happens in one of them."""
 
-_DIGESTS = (labels.APPLIED_ANNOTATION, labels.UNWATCHED_ANNOTATION, "deployment.kubernetes.io/revision")
+_DIGESTS = (
+    labels.APPLIED_ANNOTATION,
+    labels.TEMPLATE_ANNOTATION,
+    labels.UNWATCHED_ANNOTATION,
+    "deployment.kubernetes.io/revision",
+)
 _SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 """Metadata that the API server makes."""
 
@@ -141,6 +147,7 @@ class InProcessOperator:
             slice_writer=SliceWriter(cluster, self._cache, gateways),
             digests=digests,
             autoscaler=Autoscaler(cluster, None, events.record),
+            upgrades=UpgradeCoordinator(SETTINGS.upgrades, ignore),
         )
 
     def _stand_ins(self, cluster: Cluster) -> tuple[Gateways, KeyDigestSync]:

@@ -1,6 +1,7 @@
 """The chart under another release name, by the steps of docs/lifecycle.md: Helm itself on a real API server, and the
 operator with the rights that each release gives it."""
 
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.pins import ROOT
 from tests.crd_owner import take_over_crd
 from tests.endpoints import endpoint, exists
 from tests.integration.operator_process import CHART, running_operator
 from tests.kubectl import Kubectl, Manifest, wait_for
 
 CRD = "inferenceendpoints.forebay.dev"
+CRD_FILE = ROOT / f"crds/{CRD}.yaml"
 
 
 @dataclass
@@ -138,6 +141,53 @@ def test_a_new_release_can_use_the_names_of_the_first(cluster: ChartCluster) -> 
         (valkey,) = cluster.system.list("statefulsets")
         assert valkey["metadata"]["name"] == "kept-valkey"
         assert cluster.helm("uninstall", release).returncode == 0
+
+
+@pytest.fixture
+def earlier_chart(cluster: ChartCluster, tmp_path: Path) -> Iterator[Path]:
+    """The chart of an earlier release, whose CRD has no spec.upgrade. Afterwards, the CRD is of this checkout again."""
+    chart = tmp_path / "earlier"
+    shutil.copytree(CHART, chart)
+    path = chart / f"files/{CRD_FILE.name}"
+    earlier = yaml.safe_load(path.read_text())
+    schema = earlier["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    del schema["properties"]["spec"]["properties"]["upgrade"]
+    path.write_text(yaml.safe_dump(earlier))
+    yield chart
+    cluster.system.run("apply", "--server-side", "--force-conflicts", "-f", str(CRD_FILE))
+
+
+def test_the_steps_of_a_rollback_keep_the_new_fields_of_endpoints(cluster: ChartCluster, earlier_chart: Path) -> None:
+    """docs/how-to/upgrade.md: `helm rollback` alone would remove them, because it rolls the CRD back, too."""
+    values = "--set=image.repository=x", f"--set=watchNamespaces={{{cluster.endpoints.namespace}}}"
+
+    def helm(*arguments: str) -> None:
+        done = cluster.helm(*arguments)
+        assert done.returncode == 0, done.stderr
+
+    def mode() -> str:
+        """The mode that the API server returns."""
+        found = cluster.endpoints.get("iep", "one") or {"spec": {}}
+        return str(found["spec"].get("upgrade", {}).get("mode", "absent"))
+
+    cluster.system.run("label", "crd", CRD, "app.kubernetes.io/managed-by=Helm")
+    cluster.take_over_crd("first")
+    helm("install", "first", str(earlier_chart), "--force-conflicts", *values)
+    helm("upgrade", "first", str(CHART), *values)
+    new = endpoint(replicas=0, upgrade={"mode": "OnChange"})
+
+    def stored() -> bool:
+        cluster.endpoints.apply(new, "--validate=false")
+        return mode() == "OnChange"
+
+    wait_for(stored, "the API server knows the new field")
+    helm("upgrade", "first", str(earlier_chart), *values, "--set=crds.install=false")
+    cluster.endpoints.run("annotate", "iep", "one", "a=b")
+    assert mode() == "OnChange", "the new CRD stays"
+    helm("upgrade", "first", str(CHART), *values)
+    assert mode() == "OnChange"
+    helm("rollback", "first", "1")
+    wait_for(lambda: mode() == "absent", "a rollback alone removes the field")
 
 
 KEPT = [("deployment", "one"), ("service", "one"), ("secret", "one-api-key"), ("secret", "one-control")]

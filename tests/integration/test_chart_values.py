@@ -11,6 +11,7 @@ import yaml
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from examples.demo import chart_values
+from forebay_operator.__main__ import build_parser
 from forebay_operator.spec.inheritance import REFUSED_DOMAINS, REFUSED_KEYS
 from tests.kubectl import Manifest
 
@@ -61,6 +62,9 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("inheritAnnotations={argocd.argoproj.io/*}", "inheritAnnotations: argocd.argoproj.io/* cannot be inherited"),
         ("inheritLabels={a b}", "at '/inheritLabels/0': 'a b' does not match pattern"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
+        ("upgrades.mode=Never", "at '/upgrades/mode': value must be one of 'Automatic', 'OnChange', 'Manual'"),
+        ("upgrades.maxConcurrent=0", "at '/upgrades/maxConcurrent': minimum: got 0, want 1"),
+        ("upgrades.window=Sat 02:00-05:00", "at '/upgrades/window': 'Sat 02:00-05:00' does not match pattern"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
 )
@@ -105,6 +109,24 @@ def test_the_chart_rejects_every_key_that_the_operator_rejects() -> None:
     assert [key for key in keys if not re.match(pattern, key)] == []
     allowed = "team", "example.com/*", "app.kubernetes.io/part-of", "cluster-autoscaler.kubernetes.io/safe-to-evict"
     assert [key for key in allowed if re.match(pattern, key)] == []
+
+
+@pytest.mark.parametrize(
+    "window", ["Sat,Sun 02:00-05:00 Europe/Berlin", "Fri-Mon 22:00-06:00 UTC", "02:00-05:00 Etc/GMT+5"]
+)
+def test_the_operator_understands_the_window_of_the_chart(helm: Helm, window: str) -> None:
+    values = [
+        "--set=upgrades.mode=OnChange,upgrades.maxConcurrent=3",
+        "--set-json",
+        f"upgrades.window={json.dumps(window)}",
+    ]
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
+    assert rendered.returncode == 0, rendered.stderr
+    objects = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    deployment = next(each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Deployment", "forebay"))
+    parsed = build_parser().parse_args(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
+    assert (parsed.upgrade_mode, parsed.upgrade_max_concurrent) == ("OnChange", 3)
+    assert parsed.upgrade_window.text == window
 
 
 VALKEYS = {"StatefulSet", "Service", "NetworkPolicy"}

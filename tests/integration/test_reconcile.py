@@ -231,8 +231,8 @@ class TestStatus:
             "False",
         ]
         header, row = (line.split() for line in kubectl.run("get", "iep", "one", "-o", "wide").splitlines())
-        assert header == ["NAME", "STATUS", "READY", "GPUS", "AGE", "QUEUED", "RUNNING", "MODEL", "URL"]
-        assert [*row[:4], *row[5:]] == ["one", "Ready", "1/1", "1", "org/model", found["status"]["url"]]
+        assert header == ["NAME", "STATUS", "READY", "GPUS", "AGE", "UPTODATE", "QUEUED", "RUNNING", "MODEL", "URL"]
+        assert [*row[:4], *row[5:]] == ["one", "Ready", "1/1", "1", "True", "org/model", found["status"]["url"]]
 
     def test_repeated_events_of_an_endpoint_increase_one_count(self, kubectl: Kubectl) -> None:
         start(kubectl)

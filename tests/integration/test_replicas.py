@@ -77,17 +77,17 @@ def test_replicas_removed_from_the_manifest_stay_unchanged(kubectl: Kubectl, how
     wait_for(exists(kubectl, "deployment", "one"), "the Deployment exists")
     apply(kubectl, how, replicas=2, scaling=SCALING)
     scale(kubectl, 4)
-    deployment = wait_for(lambda: at_generation(kubectl, 4), "the Deployment has four replicas")
+    pods = wait_for(lambda: four_pods(kubectl), "the Deployment has four pods")
     apply(kubectl, how, scaling=SCALING)
     fill_in(kubectl, 4)
-    assert at_generation(kubectl, 4) == deployment, "it was not scaled between the two applies"
+    assert four_pods(kubectl) == pods, "it was not scaled between the two applies"
     assert shows_no_diff(kubectl, how, scaling=SCALING)
 
 
-def at_generation(kubectl: Kubectl, replicas: int) -> int | None:
-    """The generation of the Deployment, once it has so many replicas; each change of its spec makes another."""
-    found = kubectl.get("deployment", "one") or {}
-    return int(found["metadata"]["generation"]) if found["spec"]["replicas"] == replicas else None
+def four_pods(kubectl: Kubectl) -> set[str] | None:
+    """The uids of the endpoint's pods, once there are four."""
+    found = {pod["metadata"]["uid"] for pod in kubectl.list("pods") if "deletionTimestamp" not in pod["metadata"]}
+    return found if len(found) == 4 else None
 
 
 @pytest.mark.parametrize("number", [0, 3])

@@ -206,6 +206,7 @@ INVALID = [
     ("a mount above the keys", with_mount("/var/run"), "mount elsewhere, such as at /data"),
     ("a mount over the model", with_mount("/model"), "mount elsewhere, such as at /data"),
     ("an invalid strategy", endpoint(rollout={"strategy": "Fast"}), "Unsupported value"),
+    ("an invalid upgrade mode", endpoint(upgrade={"mode": "Never"}), "Unsupported value"),
     ("an invalid time", endpoint(rollout={"drainTimeout": "soon"}), "written like 90s, 5m or 1h30m"),
     ("an empty time", endpoint(rollout={"startupTimeout": ""}), "written like 90s, 5m or 1h30m"),
     ("a drain without end", endpoint(rollout={"drainTimeout": "25h"}), "rollout.drainTimeout is at most 24h"),
@@ -327,6 +328,7 @@ def test_models_from_every_source_are_accepted(kubectl: Kubectl, model: str) -> 
         {"cache": {"claimName": "mine"}},
         {"route": {"parentRefs": [{"name": "a", "namespace": "b", "port": 443}], "hostnames": ["*.example.com"]}},
         {"rollout": {"strategy": "Replace", "drainTimeout": "1h30m", "startupTimeout": "24h"}},
+        {"upgrade": {"mode": "Manual"}},
         {"adapters": [ADAPTER, {"name": "b", "source": "pvc://claim/b"}, {"name": "c", "source": "hf://a/b"}]},
         {"args": ["--max-model-len=8192", "--seed 1", "--served-model-name", "a", "b", '--hf-overrides={"a": 1}']},
         {"pod": EVERYTHING},
@@ -397,7 +399,8 @@ def test_the_columns_fit_a_terminal_of_100_characters(kubectl: Kubectl) -> None:
     bucket = f"s3://bucket/{100 * 'a'}"
     kubectl.apply(endpoint(name, model=bucket, gpu={"count": 64}, replicas=1000))
     ready = {"type": "Ready", "status": "False", "reason": max(reasons, key=len), "message": ""}
-    status = {"conditions": [ready], "ready": "1000/1000", "url": url, "jobs": {"queued": 9, "running": 3}}
+    current = {"type": "UpToDate", "status": "True", "reason": "Current", "message": ""}
+    status = {"conditions": [ready, current], "ready": "1000/1000", "url": url, "jobs": {"queued": 9, "running": 3}}
     kubectl.patch("iep", name, {"status": status}, "--subresource=status")
     header, row = kubectl.run("get", "iep").splitlines()
     assert header.split() == ["NAME", "STATUS", "READY", "GPUS", "AGE"]
@@ -405,8 +408,8 @@ def test_the_columns_fit_a_terminal_of_100_characters(kubectl: Kubectl) -> None:
     longest_age = len("9y364d")
     assert row.index("64") + len("GPUS   ") + longest_age <= 100
     header, row = kubectl.run("get", "iep", "-o", "wide").splitlines()
-    assert header.split()[5:] == ["QUEUED", "RUNNING", "MODEL", "URL"]
-    assert row.split()[5:] == ["9", "3", bucket, url]
+    assert header.split()[5:] == ["UPTODATE", "QUEUED", "RUNNING", "MODEL", "URL"]
+    assert row.split()[5:] == ["True", "9", "3", bucket, url]
 
 
 @pytest.mark.parametrize("path", ["", ".spec", ".spec.pod.volumes", ".status.conditions"])

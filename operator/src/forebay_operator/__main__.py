@@ -7,15 +7,25 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import uvloop
 
 from forebay_kube.name_list import read_names
 from forebay_kube.own_namespace import read_own_namespace
 from forebay_operator.app import Operator
-from forebay_operator.arguments import read_boolean, read_cidrs, read_inherited_keys, read_peers, read_share, read_urls
+from forebay_operator.arguments import (
+    read_boolean,
+    read_cidrs,
+    read_count,
+    read_inherited_keys,
+    read_peers,
+    read_share,
+    read_urls,
+    read_window,
+)
 from forebay_operator.controller.workers import RESYNC_INTERVAL
+from forebay_operator.spec import UpgradeMode
 from forebay_protocol.pod import OPS_PORT
 
 HEALTH_ADDRESS = ":8080"
@@ -68,6 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--inherit-annotations", "FOREBAY_INHERIT_ANNOTATIONS", "", keys % "annotations", type=inherited)
     share = "share that one namespace may use of the gateways' ports that others leave free, above 0 and up to 1"
     add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
+    mode = "when endpoints get a pod template that only the operator has changed, unless spec.upgrade.mode is set"
+    add("--upgrade-mode", "FOREBAY_UPGRADE_MODE", "Automatic", mode, choices=get_args(UpgradeMode))
+    at_once = "endpoints that are upgraded at once"
+    add("--upgrade-max-concurrent", "FOREBAY_UPGRADE_MAX_CONCURRENT", "1", at_once, type=read_count)
+    window = "when upgrades may begin, such as 'Sat,Sun 02:00-05:00 Europe/Berlin'; always if empty"
+    add("--upgrade-window", "FOREBAY_UPGRADE_WINDOW", "", window, type=read_window)
     port = "port of probes, metrics and reports on servers and gateways"
     add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
     rounds = "seconds in which all endpoints, at most 150 of them, are checked against the API server"

@@ -38,8 +38,9 @@ from forebay_operator.observability.endpoint_collector import observe
 from forebay_operator.observability.health import Health, serve_health
 from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
-from forebay_operator.settings import Settings
+from forebay_operator.settings import Settings, UpgradeSettings
 from forebay_operator.spec import Inheritance
+from forebay_operator.upgrades.coordinator import UpgradeCoordinator
 from forebay_operator.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ def build_settings(parsed: argparse.Namespace, kubernetes_minor: int) -> Setting
         cluster_cidrs=parsed.cluster_cidrs,
         allowed_cidrs=parsed.allowed_cidrs,
         inheritance=Inheritance(parsed.inherit_labels, parsed.inherit_annotations),
+        upgrades=UpgradeSettings(parsed.upgrade_mode, parsed.upgrade_max_concurrent, parsed.upgrade_window),
         kubernetes_minor=kubernetes_minor,
     )
 
@@ -175,6 +177,7 @@ class LeadingOperator:
             cluster, self._cache, self._gateways, parsed.namespace_share, settings.inheritance
         )
         self._autoscaler = Autoscaler(cluster, self._gateways, self._events.record, self._queue.add, parsed.ops_port)
+        self._upgrades = UpgradeCoordinator(settings.upgrades, self._queue.add)
         self._reconciler = Reconciler(
             cluster,
             self._cache,
@@ -184,6 +187,7 @@ class LeadingOperator:
             slice_writer=self._slice_writer,
             digests=self._digests,
             autoscaler=self._autoscaler,
+            upgrades=self._upgrades,
         )
         observe(self._queue, self._cache)
 
@@ -238,12 +242,13 @@ class LeadingOperator:
         if self._gateways and self._digests:
             refresher = KeyRefresher(self._cluster, self._cache, self._gateways, self._digests, self._refresh)
             workers += [self._digests.run(), refresher.run()]
-        return [*workers, self._events.run(), self._autoscaler.run(), self._slice_writer.run()]
+        return [*workers, self._events.run(), self._autoscaler.run(), self._slice_writer.run(), self._upgrades.run()]
 
     async def _wait_until_reconciled(self) -> None:
         """Report readiness once every existing endpoint has been reconciled."""
         await wait_until_seen(self._cluster, KIND, self._namespaces, self._seen)
         self._synced = True
+        self._upgrades.start()
 
     def _refresh(self, key: EndpointKey) -> None:
         """Reconcile an endpoint without the cache."""

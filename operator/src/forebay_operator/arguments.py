@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from forebay_kube.name_list import read_names
 from forebay_operator.spec import Manifest
 from forebay_operator.spec.inheritance import check_pattern
+from forebay_operator.upgrade_window import UpgradeWindow, parse_window
 
 
 def read_boolean(text: str) -> bool:
@@ -21,6 +22,21 @@ def read_cidrs(text: str) -> tuple[str, ...]:
     """Parse networks such as 10.0.0.0/8, separated by commas. Raises ArgumentTypeError for anything else."""
     try:
         return tuple(str(ip_network(each)) for each in read_names(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def read_count(text: str) -> int:
+    """Parse a whole number of 1 or more. Raises ArgumentTypeError for anything else."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def read_window(text: str) -> UpgradeWindow | None:
+    """Parse a time window such as "Sat 02:00-05:00 UTC"; "" is None. Raises ArgumentTypeError for anything else."""
+    try:
+        return parse_window(text) if text else None
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

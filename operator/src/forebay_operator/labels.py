@@ -18,6 +18,12 @@ INHERITED_ANNOTATION = f"{GROUP}/inherited"
 UNWATCHED_ANNOTATION = f"{GROUP}/companions"
 """On every Deployment: a digest of the unwatched children, as they were when the Deployment was applied last."""
 
+TEMPLATE_ANNOTATION = f"{GROUP}/template"
+"""On every Deployment: for which spec of the endpoint it got its pod template (resources/template.py)."""
+
+UPGRADE_ANNOTATION = f"{GROUP}/upgrade"
+"""On an endpoint: each new value approves the upgrade to the current pod template once."""
+
 ROUTE_API = "gateway.networking.k8s.io/v1"
 
 SELECTORS = {

@@ -2,7 +2,23 @@
 
 from dataclasses import dataclass
 
-from forebay_operator.spec import NO_INHERITANCE, Inheritance, Manifest
+from forebay_operator.spec import NO_INHERITANCE, Inheritance, Manifest, UpgradeMode
+from forebay_operator.upgrade_window import UpgradeWindow
+
+
+@dataclass(frozen=True)
+class UpgradeSettings:
+    """How endpoints get a pod template that only the operator has changed.
+
+    Attributes:
+        mode: the mode of endpoints that set none in spec.upgrade.
+        max_concurrent: endpoints that are upgraded at once.
+        window: when upgrades may begin; None for always.
+    """
+
+    mode: UpgradeMode = "Automatic"
+    max_concurrent: int = 1
+    window: UpgradeWindow | None = None
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,7 @@ class Settings:
         cluster_cidrs: networks that servers must not reach.
         allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
         inheritance: the labels and annotations of endpoints that their children get.
+        upgrades: how endpoints get a pod template that only the operator has changed.
     """
 
     gpu_image: str
@@ -36,3 +53,4 @@ class Settings:
     cluster_cidrs: tuple[str, ...] = ()
     allowed_cidrs: tuple[str, ...] = ()
     inheritance: Inheritance = NO_INHERITANCE
+    upgrades: UpgradeSettings = UpgradeSettings()

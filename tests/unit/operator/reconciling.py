@@ -17,6 +17,7 @@ from forebay_operator.pods.gateways import Gateways
 from forebay_operator.pods.startup_poller import StartupPoller
 from forebay_operator.settings import Settings
 from forebay_operator.status.start_progress import Report
+from forebay_operator.upgrades.coordinator import UpgradeCoordinator
 from tests.unit.operator.fake_api_server import FakeApiServer, names_of
 
 SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
@@ -30,6 +31,7 @@ def build_reconciler(
     *,
     reports: Mapping[str, Report] | None = None,
     settings: Settings = SETTINGS,
+    upgrades: UpgradeCoordinator | None = None,
 ) -> tuple[Reconciler, Gateways]:
     """A reconciler without memory, as when the operator starts, and the gateways that it knows."""
 
@@ -53,6 +55,7 @@ def build_reconciler(
         slice_writer=slice_writer,
         digests=digests,
         autoscaler=autoscaler,
+        upgrades=upgrades or UpgradeCoordinator(settings.upgrades, lambda _: None),
     )
     return reconciler, gateways
 

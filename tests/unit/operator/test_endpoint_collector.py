@@ -8,7 +8,10 @@ from tests.kubectl import Manifest
 
 
 def endpoint(reason: str, **seconds: int) -> Manifest:
-    conditions = [{"type": "Ready", "status": str(reason == "Ready"), "reason": reason}]
+    conditions = [
+        {"type": "Ready", "status": str(reason == "Ready"), "reason": reason},
+        {"type": "UpToDate", "status": "False", "reason": "Stopped"},
+    ]
     last = {"lastStart": {"pod": "one-abc", "seconds": seconds}} if seconds else {}
     return {"status": {"conditions": conditions, **last}}
 
@@ -28,6 +31,7 @@ def test_metrics_show_the_state_in_the_endpoint_status() -> None:
     assert [line for line in text.splitlines() if not line.startswith("#")] == [
         'forebay_endpoints{ready="False",reason="Scheduling"} 1.0',
         'forebay_endpoints{ready="True",reason="Ready"} 2.0',
+        'forebay_endpoint_upgrades{reason="Stopped",up_to_date="False"} 3.0',
         'forebay_endpoint_last_start_seconds{endpoint="one",namespace="team",step="pulling"} 40.0',
         'forebay_endpoint_last_start_seconds{endpoint="one",namespace="team",step="loading"} 7.0',
         'forebay_endpoint_last_start_seconds{endpoint="two",namespace="team",step="loading"} 9.0',

@@ -5,6 +5,7 @@ import copy
 import os
 from dataclasses import replace
 from enum import Enum, auto
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from forebay_operator.resources.meta import find_controller
 from forebay_operator.spec import Inheritance
 from forebay_operator.spec.replicas import lacks_replicas
 from forebay_operator.status.start_progress import SERVER_STEPS, Report, run_of
+from forebay_operator.upgrades.coordinator import UpgradeCoordinator
 from tests.unit.operator.fake_api_server import NAMESPACE, FakeApiServer, Object, names_of
 from tests.unit.operator.reconciling import SETTINGS, build_reconciler, catch_up
 from tests.unit.operator.schema import PROPERTIES, values_of
@@ -45,8 +47,9 @@ INHERITING = replace(SETTINGS, inheritance=Inheritance(labels=("team",)))
 EXAMPLES = int(os.environ.get("FOREBAY_FUZZ", "60"))
 """Clusters that are tried: enough for a second or two; give more by the variable."""
 
-ROUNDS = 4
-"""Reconciles after which no write is left: one writes, another reads the result, two more for refusals."""
+ROUNDS = 7
+"""Reconciles after which no write is left: one writes, another reads the result, two more for refusals, three for an
+upgrade."""
 
 status_schema = PROPERTIES["status"]
 specs = values_of(PROPERTIES["spec"])
@@ -165,13 +168,21 @@ class Reconciling(RuleBasedStateMachine):
         self.now = 0.0
         self.cache = Cache({}, {}, {}, {}, {})
         self.reports: dict[str, Report] = {}
+        self.releases = cycle((INHERITING, replace(INHERITING, gpu_image="gpu:2", cpu_image="cpu:2")))
         self.begin()
 
     def begin(self) -> None:
-        """A process of the operator begins: its memory is empty."""
-
+        """A process of the operator begins, of another release than the one before: its memory is empty."""
+        settings = next(self.releases)
+        self.upgrades = UpgradeCoordinator(settings.upgrades, lambda _: None)
         self.reconciler, self.gateways = build_reconciler(
-            self.server, self.cache, KEY, lambda: self.now, reports=self.reports, settings=INHERITING
+            self.server,
+            self.cache,
+            KEY,
+            lambda: self.now,
+            reports=self.reports,
+            settings=settings,
+            upgrades=self.upgrades,
         )
 
     # What users do.
@@ -372,6 +383,7 @@ class Reconciling(RuleBasedStateMachine):
             before = self.server.writes
             self.now += 60  # longer than progress waits to be written
             self.watch()
+            self.upgrades.plan()
             self.reconcile(live)
         assert self.server.writes == before, "no fixed point"
         found = self.server.objects.get((names.PLURAL, NAME))

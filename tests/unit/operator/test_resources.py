@@ -17,6 +17,7 @@ from forebay_operator.resources import (
     list_obsolete,
 )
 from forebay_operator.resources.secret import build_control_secret
+from forebay_operator.resources.template import replace_template
 from forebay_operator.settings import Settings
 from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest
@@ -147,7 +148,9 @@ def test_every_generated_key_is_different() -> None:
 
 def test_the_digest_follows_the_content_and_nothing_else() -> None:
     def digest(**spec: Any) -> str:
-        built = build_deployment(parse_endpoint(endpoint_manifest(**spec)), SETTINGS)
+        endpoint = parse_endpoint(endpoint_manifest(**spec))
+        draft = build_deployment(endpoint, SETTINGS)
+        built = replace_template(endpoint, draft, None, begins_upgrade=False, is_complete=False)
         return str(built["metadata"]["annotations"][APPLIED_ANNOTATION])
 
     assert digest() == digest()

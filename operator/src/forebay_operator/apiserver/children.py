@@ -169,9 +169,11 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
     somebody added. In both cases the ports are replaced as a whole.
 
     A slice changes often and belongs to the operator as a whole. One merge patch is enough for it, unless its labels or
-    annotations change: a merge patch would not remove any.
+    annotations change: a merge patch would not remove any. A Deployment without a template keeps the one that it has,
+    so it is merged, too.
     """
-    if desired["kind"] == "EndpointSlice" and _has_metadata_of(live, desired):
+    keeps_template = desired["kind"] == "Deployment" and "template" not in desired["spec"]
+    if keeps_template or (desired["kind"] == "EndpointSlice" and _has_metadata_of(live, desired)):
         try:
             return await cluster.merge(desired, desired)
         except ApiServerError as error:

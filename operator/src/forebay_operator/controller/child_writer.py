@@ -4,11 +4,21 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from forebay_kube.endpoint_key import EndpointKey
 from forebay_operator import labels
 from forebay_operator.apiserver.cache import Cache
-from forebay_operator.apiserver.children import ReconcileError, apply_child, create_key_secret, create_secret, remove
+from forebay_operator.apiserver.children import (
+    ReconcileError,
+    apply_child,
+    check_owner,
+    create_key_secret,
+    create_secret,
+    remove,
+)
 from forebay_operator.apiserver.cluster import Cluster
 from forebay_operator.autoscaling.autoscaler import Autoscaler
 from forebay_operator.controller.status_writer import StatusWriter
@@ -18,10 +28,13 @@ from forebay_operator.resources import build_deployment, build_service, build_un
 from forebay_operator.resources.meta import digest
 from forebay_operator.resources.pod_spec import choose_image
 from forebay_operator.resources.secret import build_control_secret
+from forebay_operator.resources.template import is_outdated, keep_template, replace_template
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 from forebay_operator.status.diagnosis import Diagnosis, reasons
 from forebay_operator.status.observed import Observed
+from forebay_operator.upgrades.coordinator import UpgradeCoordinator
+from forebay_operator.upgrades.member import is_complete
 
 SWITCH_AGE = 0.5
 """Seconds between two checks whether a Service already leads to its pods, so that its gateway slices can be emptied."""
@@ -43,6 +56,7 @@ class ChildWriter:
         slice_writer: SliceWriter,
         digests: KeyDigestSync | None,
         autoscaler: Autoscaler,
+        upgrades: UpgradeCoordinator,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -51,17 +65,23 @@ class ChildWriter:
         self._slice_writer = slice_writer
         self._digests = digests
         self._autoscaler = autoscaler
+        self._upgrades = upgrades
+        self._upgraded: dict[EndpointKey, int] = {}
+        """The generation of a Deployment after its upgrade. The cache may not have it yet."""
         self._created: dict[EndpointKey, str] = {}
         """Uids of endpoints whose children all existed once. A child that such an endpoint lacks now was deleted."""
 
     def forget(self, key: EndpointKey) -> None:
         """Drop the state of an endpoint that no longer exists."""
         self._created.pop(key, None)
+        self._upgraded.pop(key, None)
         if self._digests:
             self._digests.drop(key)
 
-    async def apply(self, endpoint: Endpoint, observed: Observed, force_refresh: bool) -> Manifest:
-        """Create or correct all children of the endpoint. Returns its Deployment as it is now.
+    async def apply(self, endpoint: Endpoint, observed: Observed, force_refresh: bool) -> tuple[Manifest, bool]:
+        """Create or correct all children of the endpoint.
+
+        Returns its Deployment as it is now, and whether its pod template is outdated.
 
         Args:
             observed: what is known of the endpoint's pods and Deployment.
@@ -82,7 +102,7 @@ class ChildWriter:
         unwatched = build_unwatched(endpoint, self._settings)
         unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
         stuck, live = observed.stuck_revisions, observed.deployment
-        desired = build_deployment(endpoint, self._settings, stuck, unwatched_digest, live)
+        draft = build_deployment(endpoint, self._settings, stuck, unwatched_digest, live)
         if (
             force_refresh
             or not exists
@@ -92,11 +112,60 @@ class ChildWriter:
             await self._apply_unwatched(endpoint, unwatched, exists)
         cached = (None, None) if force_refresh else (self._cache.service(key), self._cache.deployment(key))
         await apply_child(self._cluster, endpoint, build_service(endpoint), cached[0], exists)
-        deployment = await apply_child(self._cluster, endpoint, desired, cached[1], exists)
+        deployment, outdated = await self._apply_deployment(endpoint, observed, draft, cached[1], exists)
         self._created[key] = endpoint.uid
         if slice_error:
             raise slice_error
-        return deployment
+        return deployment, outdated
+
+    def is_outdated(self, endpoint: Endpoint, observed: Observed) -> bool:
+        """Whether the pod template of the endpoint's Deployment is outdated. `apply` returns the same where it
+        succeeds."""
+        live = observed.deployment
+        return live is not None and is_outdated(endpoint, build_deployment(endpoint, self._settings), live)
+
+    async def _apply_deployment(
+        self, endpoint: Endpoint, observed: Observed, draft: dict[str, Any], cached: Manifest | None, exists: bool
+    ) -> tuple[Manifest, bool]:
+        """Apply the Deployment. Where its pod template is outdated, the wave decides whether it is replaced or kept."""
+        key = endpoint.namespace, endpoint.name
+        live = await self._read_deployment(endpoint, draft, cached, exists)
+        complete = is_complete(
+            endpoint, replace(observed, deployment=live), asleep=bool(self._autoscaler.is_asleep(key))
+        )
+        replaced = partial(replace_template, endpoint, draft, live, is_complete=complete)
+        if live is None or not is_outdated(endpoint, draft, live):
+            desired = replaced(begins_upgrade=False)
+            return await apply_child(self._cluster, endpoint, desired, live, exists), False
+        decision = self._upgrades.decide(key)
+        if not decision.allowed or (not decision.takes_slot and endpoint.wanted and observed.serving):
+            kept = keep_template(endpoint, draft, live, observed.stuck_revisions)
+            return await apply_child(self._cluster, endpoint, kept, live, exists), True
+        if decision.takes_slot:
+            self._upgrades.begin(key)
+        desired = replaced(begins_upgrade=decision.takes_slot)
+        deployment = await apply_child(self._cluster, endpoint, desired, live, exists)
+        self._upgraded[key] = deployment["metadata"].get("generation", 0)
+        return deployment, False
+
+    async def _read_deployment(
+        self, endpoint: Endpoint, draft: Manifest, cached: Manifest | None, exists: bool
+    ) -> Manifest | None:
+        """The Deployment as it is. It is read where the cache does not have it, or not yet with its current template.
+
+        Raises:
+            ReconcileError: it belongs to somebody else.
+        """
+        key = endpoint.namespace, endpoint.name
+        lags = cached is not None and cached["metadata"].get("generation", 0) < self._upgraded.get(key, 0)
+        live = cached
+        if cached is None and not exists:
+            return None
+        if cached is None or (lags and is_outdated(endpoint, draft, cached)):
+            live = await self._cluster.get("Deployment", endpoint.namespace, endpoint.name)
+        if live is not None:
+            check_owner(endpoint, live)
+        return live
 
     async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], exists: bool) -> None:
         """Apply the children that are not watched: the Secrets and `unwatched`. Remove those of an earlier spec."""

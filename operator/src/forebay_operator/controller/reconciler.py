@@ -39,6 +39,9 @@ from forebay_operator.status.env_warnings import find_env_warnings, known_names,
 from forebay_operator.status.observed import Observed
 from forebay_operator.status.readiness import find_pod_failure, find_slow_start
 from forebay_operator.status.start_progress import ended_run_of, find_unread, run_of
+from forebay_operator.upgrades.coordinator import UpgradeCoordinator
+from forebay_operator.upgrades.member import find_member
+from forebay_operator.upgrades.wave import build_condition
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ class Reconciler:
         slice_writer: SliceWriter,
         digests: KeyDigestSync | None,
         autoscaler: Autoscaler,
+        upgrades: UpgradeCoordinator,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -74,6 +78,7 @@ class Reconciler:
         self._startup_poller = startup_poller
         self._slice_writer = slice_writer
         self._autoscaler = autoscaler
+        self._upgrades = upgrades
         self._nodes = NodeList(cluster)
         self._routes = HTTPRoutes(cluster, settings)
         self._children = ChildWriter(
@@ -84,6 +89,7 @@ class Reconciler:
             slice_writer=slice_writer,
             digests=digests,
             autoscaler=autoscaler,
+            upgrades=upgrades,
         )
         self._to_refresh: set[EndpointKey] = set()
         """Endpoints whose next pass bypasses the cache."""
@@ -134,6 +140,7 @@ class Reconciler:
             self._make_route,
             self._observe,
             self._diagnose,
+            self._follow_upgrade,
             self._write_status,
             self._follow_up,
         ):
@@ -165,6 +172,7 @@ class Reconciler:
     ) -> None:
         """Write a status that says why the spec cannot be used. The children stay as they are."""
         self._autoscaler.follow(key_of_endpoint(manifest), None)
+        self._upgrades.follow(key_of_endpoint(manifest), None)
         await self._slice_writer.maintain_slices(manifest, observed.serving, force_refresh)
         status = assess_invalid(manifest, replace(observed, error=problem), before, datetime.now(UTC))
         await self._status_writer.write(manifest, before, status)
@@ -173,8 +181,9 @@ class Reconciler:
         """Apply the children. A refusal becomes `observed.error`."""
         try:
             before = find_unwatched_digest(run.observed.deployment)
-            run.observe(deployment=await self._children.apply(run.endpoint, run.observed, run.force_refresh))
-            run.changed = find_unwatched_digest(run.observed.deployment) != before
+            deployment, run.outdated = await self._children.apply(run.endpoint, run.observed, run.force_refresh)
+            run.observe(deployment=deployment)
+            run.changed = find_unwatched_digest(deployment) != before
         except ReconcileError as error:
             logger.warning("endpoint %s/%s: %s", *run.key, error)
             run.done = not error.retry
@@ -228,6 +237,17 @@ class Reconciler:
             if nodes is not None and newer_in:
                 self._status_writer.requeue_after(run.key, newer_in)
 
+    async def _follow_upgrade(self, run: "_Pass") -> None:
+        """Report the endpoint to the wave of upgrades, and add the condition UpToDate."""
+        if run.observed.deployment is None:
+            self._upgrades.follow(run.key, None)
+            return
+        outdated = self._children.is_outdated(run.endpoint, run.observed) if run.outdated is None else run.outdated
+        mode = self._upgrades.default_mode
+        member = find_member(run.endpoint, run.observed, run.failure, outdated=outdated, default_mode=mode)
+        condition = build_condition(self._upgrades.follow(run.key, member), run.endpoint.generation)
+        run.observe(conditions=[*run.observed.conditions, condition])
+
     async def _write_status(self, run: "_Pass") -> None:
         run.status = assess(run.endpoint, run.observed, run.failure, run.before, datetime.now(UTC))
         await self._status_writer.write(run.manifest, run.before, run.status)
@@ -245,6 +265,7 @@ class Reconciler:
         self._startup_poller.follow(key, {})
         self._slice_writer.forget(key)
         self._autoscaler.follow(key, None)
+        self._upgrades.follow(key, None)
 
     def _request_refresh(self, run: "_Pass") -> None:
         """Request a pass without the cache where pods miss something that may be a child.
@@ -304,6 +325,8 @@ class _Pass:
     """The status until now."""
     force_refresh: bool
     observed: Observed
+    outdated: bool | None = None
+    """Whether the pod template is outdated; None where the Deployment was not reached."""
     failure: Diagnosis | None = None
     """The reason why pods do not serve."""
     status: Manifest = field(default_factory=dict)

@@ -28,6 +28,7 @@ class EndpointMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """See prometheus_client.registry.Collector."""
         reasons: Count[tuple[str, str]] = Count()
+        upgrades: Count[tuple[str, str]] = Count()
         starts = GaugeMetricFamily(
             "forebay_endpoint_last_start_seconds",
             "Seconds that each step of an endpoint's last start took, as status.lastStart has them.",
@@ -35,14 +36,12 @@ class EndpointMetrics(Collector):
         )
         for (namespace, name), manifests in self._cache.endpoints.items():
             endpoints = list(manifests)  # each iteration unpacks them again
-            reasons += count_by_reason(endpoints)
+            reasons += count_by_reason(endpoints, "Ready")
+            upgrades += count_by_reason(endpoints, "UpToDate")
             for step, seconds in find_start_seconds(endpoints):
                 starts.add_metric((namespace, name, step), seconds)
-        description = "Endpoints, by the status and the reason of Ready."
-        family = GaugeMetricFamily("forebay_endpoints", description, labels=["ready", "reason"])
-        for labels, number in sorted(reasons.items()):
-            family.add_metric(labels, number)
-        yield family
+        yield _build_family("forebay_endpoints", "Ready", "ready", reasons)
+        yield _build_family("forebay_endpoint_upgrades", "UpToDate", "up_to_date", upgrades)
         yield starts
 
 
@@ -53,9 +52,17 @@ def observe(queue: WorkQueue[EndpointKey], cache: Cache) -> None:
     REGISTRY.register(EndpointMetrics(cache))
 
 
-def count_by_reason(endpoints: Iterable[Manifest]) -> Count[tuple[str, str]]:
-    """Count the endpoints by status and reason of Ready."""
-    conditions = (find_condition(endpoint.get("status"), "Ready") for endpoint in endpoints)
+def _build_family(name: str, kind: str, label: str, counts: Count[tuple[str, str]]) -> GaugeMetricFamily:
+    description = f"Endpoints, by the status and the reason of {kind}."
+    family = GaugeMetricFamily(name, description, labels=[label, "reason"])
+    for labels, number in sorted(counts.items()):
+        family.add_metric(labels, number)
+    return family
+
+
+def count_by_reason(endpoints: Iterable[Manifest], kind: str) -> Count[tuple[str, str]]:
+    """Count the endpoints by status and reason of a condition."""
+    conditions = (find_condition(endpoint.get("status"), kind) for endpoint in endpoints)
     return Count((condition["status"], condition["reason"]) for condition in conditions if condition)
 
 

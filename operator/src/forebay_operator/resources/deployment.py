@@ -4,9 +4,10 @@ The reconciler applies it after the objects that its pods mount or need.
 """
 
 from collections.abc import Set
+from typing import Any
 
 from forebay_operator import labels
-from forebay_operator.resources.meta import build_metadata, with_applied_digest
+from forebay_operator.resources.meta import build_metadata
 from forebay_operator.resources.pod_metadata import build_pod_metadata
 from forebay_operator.resources.pod_spec import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
@@ -22,8 +23,8 @@ def build_deployment(
     stuck_revisions: Set[str] = frozenset(),
     unwatched: str = "",
     live: Manifest | None = None,
-) -> Manifest:
-    """Build the Deployment, which has the endpoint's name.
+) -> dict[str, Any]:
+    """Build the Deployment, which has the endpoint's name, without the annotations that template.py adds.
 
     Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next one only
     when the new pod is ready. Where no pod is ready, all old pods end at once. They serve no request, and a failing
@@ -54,4 +55,4 @@ def build_deployment(
     }
     own = build_metadata(endpoint, endpoint.name)
     own["annotations"] = {**own.get("annotations", {}), labels.UNWATCHED_ANNOTATION: unwatched}
-    return with_applied_digest({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec}

@@ -13,6 +13,8 @@ from forebay_operator.spec.endpoint import (
     Scaling,
     Service,
     Spec,
+    Upgrade,
+    UpgradeMode,
     read_duration,
 )
 from forebay_operator.spec.inheritance import NO_INHERITANCE, Inheritance, Inherited
@@ -41,6 +43,8 @@ __all__ = [
     "Service",
     "Source",
     "Spec",
+    "Upgrade",
+    "UpgradeMode",
     "parse_endpoint",
     "parse_source",
     "read_duration",

@@ -140,6 +140,17 @@ class Rollout:
         return read_duration(self.startup_timeout)
 
 
+UpgradeMode = Literal["Automatic", "OnChange", "Manual"]
+"""When an endpoint gets the pod template of another operator version or of other chart values."""
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """How a pod template that only the operator has changed reaches the pods. Without `mode`, the chart's mode."""
+
+    mode: UpgradeMode | None = None
+
+
 @dataclass(frozen=True)
 class Target:
     """The target of the autoscaler: one of the two is given, the other is 0 or empty."""
@@ -197,6 +208,7 @@ class Spec:
     suspend: bool = False
     pod: Pod = Pod()
     rollout: Rollout = Rollout()
+    upgrade: Upgrade = Upgrade()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +221,10 @@ class Endpoint(Spec):
     generation: int
     inherited: Inherited = NOTHING_INHERITED
     """Its labels and annotations that the children get."""
+    given: Manifest = field(default_factory=dict, compare=False, repr=False)
+    """The spec as the API server has it."""
+    upgrade_approval: str = ""
+    """The value of the annotation that approves an upgrade; "" without it."""
 
     @property
     def wanted(self) -> int:

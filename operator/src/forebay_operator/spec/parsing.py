@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from forebay_operator import labels
 from forebay_operator.spec.endpoint import Between, Endpoint, Manifest, Spec
 from forebay_operator.spec.inheritance import NO_INHERITANCE, Inheritance
 from forebay_operator.spec.source import Source, parse_source
@@ -55,6 +56,8 @@ def parse_endpoint(manifest: Manifest, inheritance: Inheritance = NO_INHERITANCE
         uid=metadata["uid"],
         generation=metadata.get("generation", 0),
         inherited=inheritance.select(metadata),
+        given=spec,
+        upgrade_approval=str((metadata.get("annotations") or {}).get(labels.UPGRADE_ANNOTATION, "")),
         **values,
     )
     if problems := list(find_problems(endpoint)):
@@ -94,7 +97,7 @@ def _read(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         if source is None:
             raise _Unreadable(f"{path}: {value!r} is neither {MODEL_FORMS.replace(', ', ' nor ')}")
         return source
-    if isinstance(hint, UnionType):  # with None, for what may be absent
+    if get_origin(hint) in (Union, UnionType):  # with None, for what may be absent
         (hint, _) = get_args(hint)
     kind = get_origin(hint) or hint
     if kind is Annotated:

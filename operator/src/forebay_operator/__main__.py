@@ -7,7 +7,7 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import uvloop
 
@@ -16,6 +16,7 @@ from forebay_kube.own_namespace import read_own_namespace
 from forebay_operator.app import Operator
 from forebay_operator.arguments import read_boolean, read_cidrs, read_peers, read_share
 from forebay_operator.controller.workers import RESYNC_INTERVAL
+from forebay_operator.spec import OverlayMode
 from forebay_protocol.pod import OPS_PORT
 
 HEALTH_ADDRESS = ":8080"
@@ -36,8 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
         )
 
     levels, policies = ("DEBUG", "INFO", "WARNING", "ERROR"), ("Always", "IfNotPresent", "Never")
-    add("--gpu-image", "FOREBAY_GPU_IMAGE", "", "server image of endpoints with GPUs")
-    add("--cpu-image", "FOREBAY_CPU_IMAGE", "", "server image of endpoints with gpu.count 0")
+    add("--gpu-image", "FOREBAY_GPU_IMAGE", "", "image of endpoints with GPUs")
+    add("--cpu-image", "FOREBAY_CPU_IMAGE", "", "image of endpoints with gpu.count 0")
+    way = "how Forebay's server gets into pods: an init container copies it, its image is mounted, or pods have it"
+    add("--overlay", "FOREBAY_OVERLAY", "Copy", way, choices=get_args(OverlayMode))
+    add("--overlay-image", "FOREBAY_OVERLAY_IMAGE", "", "image with Forebay's server, for the overlay")
+    pulled = "imagePullPolicy of the overlay image"
+    add("--overlay-pull-policy", "FOREBAY_OVERLAY_PULL_POLICY", "IfNotPresent", pulled, choices=policies)
     add("--nvidia-runtime-class", "FOREBAY_NVIDIA_RUNTIME_CLASS", "", "RuntimeClass of pods with NVIDIA GPUs")
     pulls = "imagePullPolicy of server and model images"
     add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=policies)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from forebay_operator.spec import Manifest
+from forebay_operator.spec import Manifest, OverlayMode
 
 
 @dataclass(frozen=True)
@@ -10,8 +10,11 @@ class Settings:
     """The settings for the children of all endpoints.
 
     Attributes:
-        gpu_image: the default server image for endpoints with GPUs.
-        cpu_image: the default server image for endpoints with gpu.count 0.
+        gpu_image: the default image for endpoints with GPUs.
+        cpu_image: the default image for endpoints with gpu.count 0.
+        overlay: how Forebay's server gets into the pods of endpoints that do not set spec.overlay.
+        overlay_image: the image with Forebay's server; "" if there is none.
+        overlay_pull_policy: the imagePullPolicy of `overlay_image`.
         nvidia_runtime_class: the default RuntimeClass of pods with NVIDIA GPUs; "" leaves it to the node.
         pull_policy: the imagePullPolicy of server images and model images.
         home_namespace: the namespace whose endpoints have the ID NAME, as at the gateway; others have NAMESPACE.NAME.
@@ -24,6 +27,9 @@ class Settings:
 
     gpu_image: str
     cpu_image: str
+    overlay: OverlayMode = "Copy"
+    overlay_image: str = ""
+    overlay_pull_policy: str = "IfNotPresent"
     nvidia_runtime_class: str = ""
     pull_policy: str = "IfNotPresent"
     home_namespace: str = "default"

@@ -19,7 +19,7 @@ from forebay_operator.settings import Settings
 from forebay_operator.status.start_progress import Report
 from tests.unit.operator.fake_api_server import FakeApiServer, names_of
 
-SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
+SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1", overlay_image="forebay-server:1", kubernetes_minor=35)
 
 
 def build_reconciler(

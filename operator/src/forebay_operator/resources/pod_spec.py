@@ -6,8 +6,10 @@ deployment.py calls it.
 from typing import Any
 
 from forebay_operator import labels
+from forebay_operator.resources.mounts import KEYS_MOUNT, MODEL_MOUNT
+from forebay_operator.resources.overlay import build_init_containers, build_overlay_env, build_start
 from forebay_operator.resources.parallelism import TENSOR_PARALLEL_SIZE, find_tensor_parallel_size
-from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
+from forebay_operator.resources.volumes import build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
 from forebay_operator.spec import PRODUCT_LABELS, SERVED_NAME_VARIABLES, Endpoint, Manifest
 from forebay_protocol.pod import API_PORT, OPS_PORT
@@ -38,6 +40,8 @@ which many clusters lack. No vendor's plugin sets a taint: the cloud (GKE: nvidi
 def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     """Build the spec of the Deployment's pod template."""
     volumes, mounts = build_volumes(endpoint, settings)
+    server = _build_container(endpoint, settings, mounts)
+    init_containers = build_init_containers(endpoint, settings, server["resources"], server["securityContext"])
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -50,9 +54,11 @@ def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_build_container(endpoint, settings, mounts)],
+        "containers": [server],
         "volumes": volumes,
     }
+    if init_containers:
+        spec["initContainers"] = init_containers
     return spec | _build_placement(endpoint, settings)
 
 
@@ -104,11 +110,12 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
         "name": labels.CONTAINER,
         "image": choose_image(endpoint, settings),
         "imagePullPolicy": settings.pull_policy,
+        **build_start(endpoint, settings),
         "ports": [
             {"name": "http", "containerPort": API_PORT, "protocol": "TCP"},
             {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
         ],
-        "env": build_env(endpoint),
+        "env": build_env(endpoint, settings),
         "resources": _build_resources(endpoint),
         "startupProbe": _probe("/startupz", period=STARTUP_PERIOD, failures=startup // STARTUP_PERIOD),
         "readinessProbe": _probe("/readyz", period=2, failures=2),
@@ -127,7 +134,7 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
     return container
 
 
-def build_env(endpoint: Endpoint) -> list[Manifest]:
+def build_env(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
     """Build the container's variables: the operator's, then the user's. The user's variables replace the defaults."""
     fixed = {
         "FOREBAY_ENDPOINT": endpoint.name,
@@ -139,7 +146,7 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
     if endpoint.adapters:
         fixed |= {"ENABLE_LORA": "true", "LORA_MODULES": build_lora_modules(endpoint)}
     users = {variable["name"]: variable for variable in endpoint.env}
-    defaults = {STARTUP_VARIABLE: str(endpoint.rollout.startup_seconds)}
+    defaults = {STARTUP_VARIABLE: str(endpoint.rollout.startup_seconds), **build_overlay_env(endpoint, settings)}
     if endpoint.model.kind != "hub" and not any(name in users for name in SERVED_NAME_VARIABLES):
         defaults[SERVED_NAME_VARIABLES[0]] = endpoint.name
     if endpoint.scaling and endpoint.scaling.sleeps and endpoint.gpu.count:

@@ -28,6 +28,10 @@ ADAPTERS_VARIABLE = "LORA_MODULES"
 ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
 """It overrides all other variables."""
 
+OverlayMode = Literal["Copy", "ImageVolume", "None"]
+"""How Forebay's server gets into the pod: an init container copies it, its image is mounted as a volume, or the pod's
+image has it."""
+
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -178,6 +182,8 @@ class Spec:
     env: tuple[Manifest, ...] = ()
     env_from: tuple[Manifest, ...] = ()
     image: str = ""
+    overlay: OverlayMode | None = None
+    """If None, the operator's setting."""
     gpu: Gpu = Gpu()
     resources: Manifest = field(default_factory=dict)
     replicas: Annotated[int, Between(0, MAX_REPLICAS)] = FIRST_REPLICAS

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from forebay_operator.spec.endpoint import Between, Endpoint, Manifest, Spec
 from forebay_operator.spec.source import Source, parse_source
@@ -89,7 +89,7 @@ def _read(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         if source is None:
             raise _Unreadable(f"{path}: {value!r} is neither {MODEL_FORMS.replace(', ', ' nor ')}")
         return source
-    if isinstance(hint, UnionType):  # with None, for what may be absent
+    if get_origin(hint) in (Union, UnionType):  # with None, for what may be absent
         (hint, _) = get_args(hint)
     kind = get_origin(hint) or hint
     if kind is Annotated:

@@ -10,6 +10,7 @@ import yaml
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from examples.demo import chart_values
+from forebay_operator.__main__ import build_parser
 from tests.kubectl import Manifest
 
 CHART = ROOT / "charts/forebay"
@@ -36,7 +37,9 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("image.pullPolicy=Maybe", "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("server.pullPolicy=Maybe", "at '/server/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("loglevel=INFO", "additional properties 'loglevel' not allowed"),
-        ("server.image=x", "at '/server': additional properties 'image' not allowed"),
+        ("server.image=x", "at '/server/image': got string, want object"),
+        ("server.image.digest=sha256", "at '/server/image/digest': 'sha256' does not match pattern"),
+        ("server.overlay=Guess", "at '/server/overlay': value must be one of 'Copy', 'ImageVolume', 'None'"),
         ("crds.install=never", "at '/crds/install': got string, want boolean"),
         ("gateway.homeNamespace=A", "at '/gateway/homeNamespace': 'A' does not match pattern"),
         ("fullnameOverride=-a", "at '/fullnameOverride': '-a' does not match pattern"),
@@ -62,8 +65,40 @@ def test_invalid_values_are_rejected_with_a_message(helm: Helm, values: str, sen
 
 def test_the_operator_gets_the_server_images_unchanged(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=server.cpuImage=r/server:1")
-    assert "- --gpu-image=\n" in rendered.stdout
+    assert "- --gpu-image=docker.io/vllm/vllm-openai:v0.32.0\n" in rendered.stdout
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
+
+
+DIGEST = f"sha256:{'1' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments"),
+    [
+        ((), {"overlay": "Copy", "overlay-image": "registry.example/forebay-server:0.1.0"}),
+        (("image.repository=forebay-operator",), {"overlay-image": "forebay-server:0.1.0"}),
+        (
+            ("server.overlay=ImageVolume", "server.image.repository=r/server", f"server.image.digest={DIGEST}"),
+            {"overlay": "ImageVolume", "overlay-image": f"r/server@{DIGEST}"},
+        ),
+        (
+            ("server.image.registry=r.example/", "server.image.repository=own/server", "server.image.tag=v2"),
+            {"overlay-image": "r.example/own/server:v2"},
+        ),
+        (
+            ("server.overlay=None", "server.image.pullPolicy=Always"),
+            {"overlay": "None", "overlay-pull-policy": "Always", "pull-policy": "IfNotPresent"},
+        ),
+    ],
+)
+def test_the_operator_gets_the_overlay(helm: Helm, values: tuple[str, ...], arguments: dict[str, str]) -> None:
+    settings = [f"--set={value}" for value in (REPOSITORY, *values)]
+    rendered = list(yaml.safe_load_all(helm("template", "forebay", str(CHART), *settings).stdout))
+    operator = read_container(rendered, "forebay")
+    given = dict(each.removeprefix("--").split("=", 1) for each in operator["args"])
+    assert {name: given[name] for name in arguments} == arguments
+    parsed = build_parser().parse_args(operator["args"])
+    assert parsed.overlay_image == given["overlay-image"]
 
 
 VALKEYS = {"StatefulSet", "Service", "NetworkPolicy"}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cluster import pins, tools
-from cluster.steps import StepFailed, output
+from cluster.steps import StepFailed
 from overlay.byte_code import find_interpreters, read_version
 from overlay.content import PROJECTS, collect_files
 from overlay.oci_archive import ImageArchive, ImageFile, build_layer
@@ -67,6 +66,5 @@ def make_archive(
 def key() -> str:
     """A name for the image of this checkout, which changes with everything that it is built from on this machine."""
     versions = [read_version(each) for each in find_interpreters()]
-    go = output(["go", "env", "GOVERSION"], env=os.environ | tools.go_environment()) or ""
     projects = [pins.ROOT / project / name for project in PROJECTS for name in ("pyproject.toml", "src")]
-    return pins.key([go, *versions], pins.files(*projects, FOLDER))
+    return pins.key(versions, pins.files(*projects, FOLDER))

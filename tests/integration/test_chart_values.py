@@ -228,12 +228,25 @@ def test_valkey_has_the_volume_that_the_values_describe(
 
 
 def test_the_demo_has_jobs_without_a_volume(helm: Helm) -> None:
-    values = chart_values({"operator": "own/operator:1", "server": "own/server:1", "valkey": "own/valkey:1"})
+    names = "operator", "forebay-server", "vllm-cpu", "valkey"
+    values = chart_values({name: f"own/{name}:1" for name in names})
     rendered = helm("template", "forebay", str(CHART), f"--set-json={json.dumps(values)}")
     assert rendered.returncode == 0, rendered.stderr
     (found,) = [each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each and each["kind"] == "StatefulSet"]
     assert "volumeClaimTemplates" not in found
     assert found["template"]["spec"]["containers"][0]["image"] == "own/valkey:1"
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("logLevel=INFO", "Their pods get Forebay's server from registry.example/forebay-server:0.1.0 (overlay Copy)."),
+        ("server.overlay=None", "These images must have Forebay's server, because server.overlay is None"),
+    ],
+)
+def test_the_notes_say_how_the_server_gets_into_pods(helm: Helm, value: str, sentence: str) -> None:
+    dry = "--dry-run=client", f"--set={REPOSITORY}", f"--set={value}"
+    assert sentence in helm("install", "forebay", str(CHART), *dry).stdout.partition("\nNOTES:\n")[2]
 
 
 @pytest.mark.parametrize(

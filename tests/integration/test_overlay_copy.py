@@ -37,7 +37,7 @@ def test_the_copy_is_whole_and_every_user_may_read_it_also_the_second_time(image
         assert read_all(tmp_path / "server") == read_all(image / "server")
         paths = [tmp_path / "server", *(tmp_path / "server").rglob("*")]
         assert {path.stat().st_mode & 0o777 for path in paths} == {0o755, 0o644}
-    command = [sys.executable, tmp_path / "server" / START_FILE, "--version"]
+    command = [sys.executable, str(tmp_path / "server" / START_FILE), "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("forebay-server ")
 
 

@@ -194,7 +194,7 @@ def test_an_old_python_is_named_in_the_termination_log(
     monkeypatch.setenv("FOREBAY_TERMINATION_LOG", str(log))
     start.refuse_old_python()
     assert not log.exists()
-    start.OLDEST_PYTHON = (99, 0)
+    monkeypatch.setattr(start, "OLDEST_PYTHON", (99, 0))
     with pytest.raises(SystemExit) as ended:
         start.refuse_old_python()
     assert ended.value.code == 78
@@ -207,7 +207,6 @@ def test_the_key_of_the_cluster_follows_the_image(monkeypatch: pytest.MonkeyPatc
     from overlay import image  # noqa: PLC0415
 
     monkeypatch.setattr(pins, "ROOT", checkout)
-    monkeypatch.setattr(image.tools, "go_environment", dict)
     before = image.key()
     append("kube/pyproject.toml")(checkout)
     assert image.key() == before

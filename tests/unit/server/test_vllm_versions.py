@@ -3,9 +3,10 @@
 import pytest
 
 from cluster.pins import ROOT
+from forebay_protocol.pod import EXIT_CONFIGURATION
 from forebay_server import vllm_compat
 from forebay_server.config.vllm_versions import VERSIONS, check_version, table
-from forebay_server.failure import EXIT_CONFIGURATION, StartError
+from forebay_server.failure import StartError
 
 
 @pytest.mark.parametrize(

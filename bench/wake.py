@@ -4,7 +4,7 @@ The minimum of a start is measured beside it: a single pod with the spec of the 
 without a pause until its first token arrives. The two take turns. The client is a pod of the cluster; steps are
 taken when a watch on this machine sees them, by the machine's one clock.
 
-What each overlay adds is measured in the same way: a single pod for each, beside one whose image has the server.
+The time that each overlay adds is measured likewise: a single pod for each, beside one whose image has the server.
 """
 
 import argparse

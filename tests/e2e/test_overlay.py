@@ -34,22 +34,27 @@ def image_of(way: str) -> str:
     return images()["server-canned" if way == "None" else "vllm-canned"]
 
 
+def last_start(kubectl: Kubectl, name: str) -> Manifest | None:
+    status: Manifest = (kubectl.get("iep", name) or {}).get("status") or {}
+    return status.get("lastStart")
+
+
 @pytest.mark.parametrize("way", ["Copy", "ImageVolume"])
 def test_a_six_line_endpoint_serves_from_a_plain_vllm_image(kubectl: Kubectl, clients: Clients, way: str) -> None:
     manifest = yaml.safe_load(SIX_LINES)
     manifest["spec"]["overlay"] = way
     kubectl.apply(manifest)
-    found = wait_ready(kubectl, "six-lines")
+    wait_ready(kubectl, "six-lines")
     (pod,) = pods(kubectl, "six-lines")
     assert pod["spec"]["containers"][0]["image"] == images()["vllm-cpu"]
     assert WAYS[way](pod["spec"])
     url = f"http://six-lines.{kubectl.namespace}.svc/v1"
     answers = read_check(clients.run_inside(PROGRAMS / "check.py", url, read_key(kubectl, "six-lines"), "six-lines"))
     assert "Paris" in answers["chat"]
-    last = found["status"]["lastStart"]
+    last = wait_for(lambda: last_start(kubectl, "six-lines"), "the status has the last start", timeout=90)
     assert last["vllmVersion"].startswith("0.32")
     assert "variables" not in last, "the operator's list is of this vLLM"
-    assert condition(found, "EnvRecognized")["status"] == "True"
+    assert condition(kubectl.get("iep", "six-lines"), "EnvRecognized")["status"] == "True"
     kubectl.delete("iep", "six-lines")
 
 
@@ -91,7 +96,8 @@ def test_any_user_of_group_0_can_run_the_server(kubectl: Kubectl, way: str) -> N
 
 def test_a_misspelt_variable_is_found_after_the_pod_has_reported(kubectl: Kubectl) -> None:
     kubectl.apply(canned("misspelt", env=[{"name": "MAX_MODEL_LENN", "value": "1"}]))
-    found = wait_ready(kubectl, "misspelt")
-    assert "did you mean MAX_MODEL_LEN?" in condition(found, "EnvRecognized")["message"]
-    assert found["status"]["lastStart"]["revision"]
+    wait_ready(kubectl, "misspelt")
+    last = wait_for(lambda: last_start(kubectl, "misspelt"), "the status has the last start", timeout=90)
+    assert last["revision"]
+    assert "did you mean MAX_MODEL_LEN?" in condition(kubectl.get("iep", "misspelt"), "EnvRecognized")["message"]
     kubectl.delete("iep", "misspelt")

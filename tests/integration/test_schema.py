@@ -221,7 +221,9 @@ def test_the_operator_itself_rejects_most_invalid_specs() -> None:
 
 def try_children(kubectl: Kubectl, taken: Endpoint) -> None:
     """Show the children to the API server."""
-    settings = Settings("gpu", "cpu", cluster_cidrs=("10.0.0.0/8", "fd00::/8"), allowed_cidrs=("10.1.0.0/16",))
+    settings = Settings(
+        "gpu", "cpu", overlay_image="s", cluster_cidrs=("10.0.0.0/8", "fd00::/8"), allowed_cidrs=("10.1.0.0/16",)
+    )
     children = [build_deployment(taken, settings), build_service(taken), *build_unwatched(taken, settings)]
     shown = json.dumps({"apiVersion": "v1", "kind": "List", "items": children})
     kubectl.run("create", "--dry-run=server", "-f", "-", stdin=shown)

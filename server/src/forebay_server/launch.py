@@ -12,7 +12,7 @@ from forebay_protocol.spelling import suggest
 from forebay_server import vllm_compat
 from forebay_server.app import FOREBAY_MIDDLEWARE, PLUGIN
 from forebay_server.config import env_to_flags, invalid_values, settings, speculative, variable_names
-from forebay_server.config.catalogue import catalogue, recognize
+from forebay_server.config.catalogue import catalogue, find_recognized
 from forebay_server.config.env_to_flags import Resolution, Setting
 from forebay_server.config.parser_choice import choose_parsers
 from forebay_server.config.vllm_flags import Flag, flags_of
@@ -78,7 +78,7 @@ def plan(env: Mapping[str, str]) -> Launch:
         parsed=parsed,
         variables=variables,
         fork_engine=may_fork(parsed, env) if vllm_compat.is_cpu() else False,
-        recognized=recognize(env, catalogue(flags, vllm_compat.environment_variables())),
+        recognized=find_recognized(env, catalogue(flags, vllm_compat.environment_variables())),
         ignored=tuple(resolution.ignored),
         warnings=tuple(resolution.warnings),
     )

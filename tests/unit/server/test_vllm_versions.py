@@ -5,7 +5,7 @@ import pytest
 from cluster.pins import ROOT
 from forebay_protocol.pod import EXIT_CONFIGURATION
 from forebay_server import vllm_compat
-from forebay_server.config.vllm_versions import VERSIONS, check_version, table
+from forebay_server.config.vllm_versions import VERSIONS, check_version, render_versions
 from forebay_server.failure import StartError
 
 
@@ -52,7 +52,7 @@ def test_the_versions_have_no_gap() -> None:
 
 
 def test_the_page_has_the_table() -> None:
-    assert table() in (ROOT / "docs/server-images.md").read_text()
+    assert render_versions() in (ROOT / "docs/server-images.md").read_text()
 
 
 def test_an_environment_without_vllm_has_no_version() -> None:

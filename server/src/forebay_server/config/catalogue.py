@@ -48,7 +48,7 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
     return [entries[name] for name in sorted(entries)]
 
 
-def recognize(names: Iterable[str], entries: Iterable[FlagEntry]) -> dict[str, str]:
+def find_recognized(names: Iterable[str], entries: Iterable[FlagEntry]) -> dict[str, str]:
     """The names that are in the catalogue, with their status."""
     statuses = {str(entry["name"]): str(entry["status"]) for entry in entries}
     return {name: statuses[name] for name in names if name in statuses}

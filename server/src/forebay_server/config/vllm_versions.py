@@ -21,7 +21,7 @@ class VersionRange:
     last: Minor
     support: Literal["tested", "untested", "refused"]
     evidence: str
-    """What was seen of these versions."""
+    """The reason for the support: tests and measurements."""
 
 
 VERSIONS = (
@@ -41,7 +41,7 @@ STARTS = {
     "refused": "The start fails with the reason `UnsupportedVLLM`.",
 }
 
-REMEDY = "Set spec.image to an image of a supported version of vLLM: docs/server-images.md lists them."
+VERSION_REMEDY = "Set spec.image to an image of a supported version of vLLM: docs/server-images.md lists them."
 
 
 def check_version(version: str) -> str:
@@ -50,7 +50,7 @@ def check_version(version: str) -> str:
     Returns a warning, "" for a tested version. Raises StartError for a version that cannot work, and without vLLM.
     """
     if not version:
-        raise StartError(Failure("NoVLLM", "The image has no vLLM.", REMEDY))
+        raise StartError(Failure("NoVLLM", "The image has no vLLM.", VERSION_REMEDY))
     match = re.match(r"v?(\d+)\.(\d+)", version)
     if not match:
         return f"The version of vLLM, {version!r}, is not known. {_name_tested()}"
@@ -59,7 +59,7 @@ def check_version(version: str) -> str:
     if support == "refused":
         oldest = ".".join(map(str, min(each.first for each in VERSIONS if each.support != "refused")))
         message = f"The image has vLLM {version}, and the server needs {oldest} or later."
-        raise StartError(Failure("UnsupportedVLLM", message, REMEDY))
+        raise StartError(Failure("UnsupportedVLLM", message, VERSION_REMEDY))
     return f"vLLM {version} was not tested with this server. {_name_tested()}" if support == "untested" else ""
 
 
@@ -68,9 +68,9 @@ def _name_tested() -> str:
     return f"Tested versions: {', '.join(tested)}."
 
 
-def table() -> str:
+def render_versions() -> str:
     """Render the versions as a Markdown table."""
-    rows = ["| vLLM | what happens | what was seen |", "|---|---|---|"]
+    rows = ["| vLLM | start | evidence |", "|---|---|---|"]
     rows += [f"| {_show(each)} | {STARTS[each.support]} | {each.evidence} |" for each in VERSIONS]
     rows.append(f"| later | {STARTS['untested']} | nothing |")
     return "\n".join(rows) + "\n"
@@ -84,4 +84,4 @@ def _show(versions: VersionRange) -> str:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(render_versions(), end="")

@@ -34,7 +34,7 @@ def main() -> int:
         default=[],
         type=Path,
         metavar="PROGRAM",
-        help="add byte code for this Python; may be repeated (default: every python3.N on PATH)",
+        help="add byte code for this Python; may be repeated (default: each version on this machine)",
     )
     arguments = parser.parse_args()
     interpreters = arguments.python or find_interpreters()

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -29,10 +29,22 @@ for name in json.load(sys.stdin):
 """
 
 
+INSTALLED = (".pyenv/versions/3.{minor}.*", ".local/share/uv/python/cpython-3.{minor}.*")
+"""The folders below the user's home in which pyenv and uv install versions of Python."""
+
+
 def find_interpreters() -> list[Path]:
-    """The interpreter of each minor version that PATH leads to, if it runs. (A shim of pyenv may not.)"""
-    found = (shutil.which(f"python3.{minor}") for minor in MINORS)
-    return [Path(path) for path in found if path and read_version(Path(path))]
+    """One interpreter of each minor version that this machine has: on PATH, else installed by pyenv or uv."""
+    found = (next(filter(read_version, _candidates(minor)), None) for minor in MINORS)
+    return [path for path in found if path]
+
+
+def _candidates(minor: int) -> Iterator[Path]:
+    """Places of an interpreter. One on PATH may be a shim of pyenv that does not run."""
+    if on_path := shutil.which(f"python3.{minor}"):
+        yield Path(on_path)
+    for pattern in INSTALLED:
+        yield from sorted(Path.home().glob(f"{pattern.format(minor=minor)}/bin/python3.{minor}"))
 
 
 @cache

@@ -56,7 +56,7 @@ def make_archive(
 ) -> str:
     """Build the image of this checkout and write its archive. Returns the digest.
 
-    `interpreters` defaults to those on PATH.
+    `interpreters` defaults to one of each version on this machine.
     """
     image = build_image(pins.ROOT, interpreters or find_interpreters(), compile_copy_program(architectures))
     image.write(target, reference)

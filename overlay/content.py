@@ -30,6 +30,14 @@ def collect_files(checkout: Path, interpreters: Sequence[Path]) -> dict[str, byt
     return files
 
 
+def write_files(folder: Path, files: Files) -> None:
+    """Write files below a folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
 def _sources(project: Path) -> Iterator[tuple[str, bytes]]:
     folder = project / "src"
     for path in pins.files(folder):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.pins import ROOT
-from overlay.content import START_FILE, collect_files
+from overlay.content import START_FILE, collect_files, write_files
 from overlay.image import compile_copy_program
 from overlay.oci_archive import this_architecture
 
@@ -20,10 +20,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (program,) = compile_copy_program([this_architecture()]).values()
     (root / "copy").write_bytes(program)
     (root / "copy").chmod(0o755)
-    for name, content in collect_files(ROOT, [Path(sys.executable)]).items():
-        path = root / "server" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    write_files(root / "server", collect_files(ROOT, [Path(sys.executable)]))
     return root
 
 

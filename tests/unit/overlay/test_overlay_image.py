@@ -19,8 +19,8 @@ import yaml
 from cluster import pins
 from cluster.pins import ROOT
 from overlay.byte_code import compile_sources, read_version
-from overlay.content import PROJECTS, START_FILE, build_metadata, collect_files
-from overlay.image import build_image
+from overlay.content import PROJECTS, START_FILE, build_metadata, collect_files, write_files
+from overlay.image import build_image, key
 from overlay.oci_archive import this_architecture
 
 PYTHON = Path(sys.executable)
@@ -121,7 +121,7 @@ def test_python_loads_the_byte_code_whatever_the_time_of_the_source(tmp_path: Pa
     sources = {"package/module.py": b"ANSWER = 'of the byte code'\n", "package/template.jinja": b"{{ no python }}"}
     compiled = compile_sources(sources, [PYTHON])
     assert list(compiled) == [f"package/__pycache__/module.{TAG}.pyc"]
-    lay_out(tmp_path, {**sources, **compiled, "package/module.py": b"ANSWER = 'of the source'\n"})
+    write_files(tmp_path, {**sources, **compiled, "package/module.py": b"ANSWER = 'of the source'\n"})
     code = "import package.module; print(package.module.ANSWER)"
     printed = subprocess.run([PYTHON, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert printed == "of the byte code\n"
@@ -133,13 +133,6 @@ def test_an_interpreter_that_does_not_run_has_no_version(tmp_path: Path) -> None
     shim.chmod(0o755)
     assert read_version(shim) == ""
     assert read_version(PYTHON) == ".".join(map(str, sys.version_info[:3]))
-
-
-def lay_out(folder: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 PROBE = """
@@ -155,10 +148,10 @@ print(forebay_server.__file__, subprocess.check_output([sys.executable, "-c", ch
 @pytest.mark.parametrize("options", [(), ("-P",)], ids=["", "with a safe path"])
 def test_the_server_of_the_overlay_replaces_that_of_the_image(tmp_path: Path, options: tuple[str, ...]) -> None:
     overlay, image = tmp_path / "overlay", tmp_path / "image"
-    lay_out(overlay, collect_files(ROOT, []))
+    write_files(overlay, collect_files(ROOT, []))
     old = {"forebay_server-0.0.1.dist-info/entry_points.txt": b"[vllm.endpoint_plugins]\nforebay = old:Plugin\n"}
     head = b"Metadata-Version: 2.1\nName: forebay-server\nVersion: 0.0.1\n"
-    lay_out(image, {"forebay_server/__init__.py": b"", "forebay_server-0.0.1.dist-info/METADATA": head, **old})
+    write_files(image, {"forebay_server/__init__.py": b"", "forebay_server-0.0.1.dist-info/METADATA": head, **old})
     (overlay / "forebay_server/__main__.py").write_text(f"def main():\n    exec({PROBE!r}, {{}})\n")
     command = [str(PYTHON), *options, str(overlay / START_FILE)]
     env = {"PYTHONPATH": f"{image}{os.pathsep}{overlay}", "PATH": os.environ["PATH"]}
@@ -169,7 +162,7 @@ def test_the_server_of_the_overlay_replaces_that_of_the_image(tmp_path: Path, op
 
 
 def test_the_start_file_starts_the_server(tmp_path: Path) -> None:
-    lay_out(tmp_path, collect_files(ROOT, []))
+    write_files(tmp_path, collect_files(ROOT, []))
     command = [str(PYTHON), "-S", str(tmp_path / START_FILE), "--version"]
     done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
     assert done.stdout == f"forebay-server {read_metadata_version(ROOT / 'server')}\n", done.stderr
@@ -204,11 +197,9 @@ def test_an_old_python_is_named_in_the_termination_log(
 
 
 def test_the_key_of_the_cluster_follows_the_image(monkeypatch: pytest.MonkeyPatch, checkout: Path) -> None:
-    from overlay import image  # noqa: PLC0415
-
     monkeypatch.setattr(pins, "ROOT", checkout)
-    before = image.key()
+    before = key()
     append("kube/pyproject.toml")(checkout)
-    assert image.key() == before
+    assert key() == before
     append("server/src/forebay_server/app.py")(checkout)
-    assert image.key() != before
+    assert key() != before

@@ -33,9 +33,9 @@ def main() -> int:
         "FOREBAY_CANNED_TEXT": CANNED_TEXT,
         "FOREBAY_CANNED_STEP_SECONDS": "0.01",
     }
-    run("bench.overhead", images()["server-canned"], canned, options)
+    run("bench.overhead", reference("server-canned"), canned, options)
     print("\nCanned executor, from exec to first token:\n", flush=True)
-    run("bench.start", images()["server-canned"], canned, starts)
+    run("bench.start", reference("server-canned"), canned, starts)
     print("\nSmolLM2 135M on the CPU:\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         export(images()["smollm2-135m-instruct"], Path(folder))

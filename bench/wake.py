@@ -21,10 +21,11 @@ from pathlib import Path
 from statistics import median
 
 from cluster import kind, tools
+from cluster.images import reference
 from forebay_kube.api_client import ApiClient
 from tests.e2e.canned import canned
 from tests.e2e.cluster import NAME
-from tests.e2e.forebay import Clients, client_pod, images, install_chart, read_key, wait_for_key, wait_ready
+from tests.e2e.forebay import Clients, client_pod, install_chart, read_key, wait_for_key, wait_ready
 from tests.e2e.scale_to_zero import SERVED
 from tests.endpoints import reason_is
 from tests.integration.kubernetes_client import connect
@@ -66,6 +67,7 @@ def main() -> None:
     subprocess.run(up, check=True, stdout=sys.stderr)
     cluster = Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
     install_chart(cluster)
+    kind.load(NAME, [reference("server-canned")])
     kubectl = cluster.within(f"bench-{uuid.uuid4().hex[:6]}")
     kubectl.run("create", "namespace", kubectl.namespace)
     try:
@@ -79,7 +81,7 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
     kubectl.apply(client_pod())
     kubectl.apply(canned("waking", scaling={"idleTimeout": "1h"}, env=[SERVED]))
     for overlay, image in OVERLAYS.items():
-        spec = {"overlay": overlay, "image": images()[image], "replicas": 0}
+        spec = {"overlay": overlay, "image": reference(image), "replicas": 0}
         kubectl.apply(canned(name_of(overlay), env=[SERVED], **spec))
     kubectl.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
     wait_ready(kubectl, "waking")

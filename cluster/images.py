@@ -35,7 +35,7 @@ class Image:
     tag: str = ""
     """A fixed tag, besides the one that names its content."""
     runs: bool = True
-    """Whether pods run it; others are bases only."""
+    """Whether pods run it. Others are bases only, or run in docker alone, so they are not loaded into the cluster."""
     tests: bool = False
     """Whether only tests need it."""
     only_named: bool = False
@@ -55,7 +55,7 @@ IMAGES = {
         Image("smollm2-135m-instruct", "vllm-cpu", "cluster/images/smollm2", tag="1"),
         Image("server", "vllm-cpu", runs=False, tests=True),
         Image("vllm-canned", "vllm-cpu", "cluster/images/vllm-canned", tests=True),
-        Image("server-canned", "vllm-canned", dockerfile="server", tests=True),
+        Image("server-canned", "vllm-canned", dockerfile="server", runs=False, tests=True),
         Image("vllm-buckets", "vllm-cpu", "cluster/images/vllm-buckets", tests=True),
         Image("vllm-026", "vllm-cpu", "cluster/images/vllm-026", runs=False, tests=True),
         Image("vllm-033", "vllm-cpu", "cluster/images/vllm-033", runs=False, tests=True),

@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster import kind
+from cluster.images import reference
+from tests.e2e.cluster import NAME
 from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, talking, wait_ready
+from tests.e2e.release import Release
 from tests.e2e.scale_to_zero import address, make_canned, pods, settled
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
@@ -26,11 +30,6 @@ WAYS: dict[str, Callable[[Manifest], bool]] = {
     "None": lambda spec: "command" not in spec["containers"][0],
 }
 """The value of spec.overlay, and whether the spec of a pod follows it."""
-
-
-def image_of(way: str) -> str:
-    """The canned image for a way: plain vLLM, or one that Dockerfile.server made of it."""
-    return images()["server-canned" if way == "None" else "vllm-canned"]
 
 
 def last_start(kubectl: Kubectl, name: str) -> Manifest | None:
@@ -57,13 +56,17 @@ def test_a_six_line_endpoint_serves_from_a_plain_vllm_image(kubectl: Kubectl, cl
     kubectl.delete("iep", "six-lines")
 
 
-def test_moving_between_the_ways_fails_no_request(kubectl: Kubectl, clients: Clients) -> None:
-    make_canned(kubectl, "moving", None, step=0.01, overlay="Copy", image=image_of("Copy"))
+def test_moving_between_the_ways_fails_no_request(kubectl: Kubectl, clients: Clients, release: Release) -> None:
+    """The self-contained image is that of the release before, which the cluster has for the test of upgrades."""
+    if release.trouble:
+        pytest.fail(release.trouble)
+    make_canned(kubectl, "moving", None, step=0.01, overlay="Copy")
     wait_for(settled(kubectl, "moving", "1/1"), "the first pod is ready", timeout=300)
     seen = set()
     with talking(clients, "served", *address(kubectl, "moving")) as counted:
         for way in ("ImageVolume", "None", "Copy"):
-            kubectl.patch("iep", "moving", {"spec": {"overlay": way, "image": image_of(way)}})
+            image = release.images["server-canned"] if way == "None" else images()["vllm-canned"]
+            kubectl.patch("iep", "moving", {"spec": {"overlay": way, "image": image}})
             wait_for(settled(kubectl, "moving", "1/1"), f"the pod of {way} is ready", timeout=300)
             wait_for(lambda: len(pods(kubectl, "moving")) == 1, "the pod before has ended", timeout=180)
             (pod,) = pods(kubectl, "moving")
@@ -75,10 +78,23 @@ def test_moving_between_the_ways_fails_no_request(kubectl: Kubectl, clients: Cli
     kubectl.delete("iep", "moving")
 
 
+@pytest.mark.soak
+def test_an_image_of_dockerfile_server_serves(kubectl: Kubectl) -> None:
+    """Soak, because a change of the server would otherwise load 3 GB into the cluster. `make test` runs the image with
+    docker: tests/e2e/test_image_layouts.py, tests/conformance."""
+    image = reference("server-canned")
+    kind.load(NAME, [image])
+    make_canned(kubectl, "whole", None, overlay="None", image=image)
+    wait_ready(kubectl, "whole")
+    (pod,) = pods(kubectl, "whole")
+    assert WAYS["None"](pod["spec"])
+    kubectl.delete("iep", "whole")
+
+
 def test_any_user_of_group_0_can_copy_and_run_the_server(kubectl: Kubectl) -> None:
     """As on OpenShift, whose user IDs no image has in /etc/passwd. The root file system is read-only."""
     name = "any-user"
-    make_canned(kubectl, name, None, overlay="Copy", image=image_of("Copy"), replicas=0)
+    make_canned(kubectl, name, None, overlay="Copy", replicas=0)
     deployment = wait_for(lambda: kubectl.get("deployment", name), "the Deployment exists")
     spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
     ids = {"runAsUser": 1000680000, "runAsGroup": 0, "fsGroup": 1000680000}

@@ -101,6 +101,7 @@ def test_building_one_image_includes_its_bases() -> None:
 def test_the_demo_runs_a_plain_vllm_and_a_self_contained_server_is_for_tests() -> None:
     demo = {image.name for image in images.wanted(tests=False) if image.runs}
     assert demo == {"vllm-cpu", "operator", "forebay-server", "smollm2-135m-instruct", "valkey"}
+    assert not {"server", "server-canned"} & images.images(tests=True).keys(), "a change of the server loads a few MB"
     assert {image.name for image in images.with_bases(["server-canned"])} == {
         "server-canned", "vllm-canned", "vllm-cpu", "python",
     }  # fmt: skip

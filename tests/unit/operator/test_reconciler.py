@@ -95,6 +95,11 @@ CASES = [
         "the pods need no overlay image", "", "", writes=CHILDREN, spec={"overlay": "None"}, made=False,
         settings=replace(SETTINGS, overlay_image=""),
     ),
+    Case(
+        "the overlay is a volume, which this Kubernetes cannot mount", "ImageVolumeUnsupported",
+        spec={"overlay": "ImageVolume"}, happens=lambda s: setattr(s, "minor", 34),
+        made=False, done=False, settings=replace(SETTINGS, kubernetes_minor=34),
+    ),
     Case("it is suspended", "Suspended", "True", writes=CHILDREN, spec={"suspend": True}, made=False),
     Case(
         "zero without gateways", "NoGateway",

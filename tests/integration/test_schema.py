@@ -78,6 +78,7 @@ INVALID = [
     ("an invalid port", endpoint(service={"port": 70000}), "less than or equal to 65535"),
     ("an invalid Service type", endpoint(service={"type": "Internal"}), "Unsupported value"),
     ("an image with a space", endpoint(image="my image"), "an image's name has no spaces"),
+    ("an unknown overlay", endpoint(overlay="Guess"), 'supported values: "Copy", "ImageVolume", "None"'),
     ("a variable name with a dash", with_env({"name": "MAX-LEN", "value": "1"}), "letters, digits and '_' only"),
     ("a variable without a name", with_env({"name": "", "value": "1"}), "letters, digits and '_' only"),
     ("the same variable twice", with_env({"name": "A"}, {"name": "A"}), "Duplicate value"),

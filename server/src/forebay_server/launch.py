@@ -20,7 +20,7 @@ from forebay_server.failure import invalid_configuration
 from forebay_server.lifecycle.model_files import ModelFiles, embeds, find_model_folder, read_model_files
 from forebay_server.serving.ops_server import any_address
 
-REMEDY = "Correct spec.env of the endpoint. `forebay-server flags` lists what can be set."
+REMEDY = "Correct spec.env of the endpoint. `forebay-server flags` (docs/configuration.md) lists what can be set."
 
 
 @dataclass(frozen=True)

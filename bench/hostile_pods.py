@@ -124,7 +124,8 @@ def main() -> None:
         for each in (THIEF, NEIGHBOUR):
             plane.admin.run("create", "namespace", each)
         command = [
-            sys.executable, "-m", "forebay_operator", "--gpu-image", objects.GPU_IMAGE, "--namespace", "forebay-system",
+            sys.executable, "-m", "forebay_operator", "--gpu-image", objects.GPU_IMAGE,
+            "--overlay-image", objects.OVERLAY_IMAGE, "--namespace", "forebay-system",
             "--health-address", f"127.0.0.1:{port}", "--log-level", "ERROR",
         ]  # fmt: skip
         with running(folder / "operator.log", *command, env=plane.operator.environment()) as operator:

@@ -3,6 +3,8 @@
 The minimum of a start is measured beside it: a single pod with the spec of the endpoint's, without a controller, polled
 without a pause until its first token arrives. The two take turns. The client is a pod of the cluster; steps are
 taken when a watch on this machine sees them, by the machine's one clock.
+
+The time that each overlay adds is measured likewise: a single pod for each, beside one whose image has the server.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from cluster import kind, tools
+from cluster.images import reference
 from forebay_kube.api_client import ApiClient
 from tests.e2e.canned import canned
 from tests.e2e.cluster import NAME
@@ -50,6 +53,9 @@ STEPS: Mapping[str, tuple[str, Callable[[Manifest], bool]]] = {
         lambda found: any("running" in each["state"] for each in found["status"].get("containerStatuses") or ()),
     ),
 }
+OVERLAYS = {"Copy": "vllm-canned", "ImageVolume": "vllm-canned", "None": "server-canned"}
+"""The overlays to compare, each with an image of the same vLLM."""
+
 READY = "/api/v1/namespaces/{}/pods", lambda found: condition(found, "Ready").get("status") == "True"
 
 
@@ -61,6 +67,7 @@ def main() -> None:
     subprocess.run(up, check=True, stdout=sys.stderr)
     cluster = Kubectl(tools.host_tools() / "kubectl", kind.kubeconfig(NAME))
     install_chart(cluster)
+    kind.load(NAME, [reference("server-canned")])
     kubectl = cluster.within(f"bench-{uuid.uuid4().hex[:6]}")
     kubectl.run("create", "namespace", kubectl.namespace)
     try:
@@ -73,11 +80,15 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
     """Make an endpoint and a client, take turns, print the table."""
     kubectl.apply(client_pod())
     kubectl.apply(canned("waking", scaling={"idleTimeout": "1h"}, env=[SERVED]))
+    for overlay, image in OVERLAYS.items():
+        spec = {"overlay": overlay, "image": reference(image), "replicas": 0}
+        kubectl.apply(canned(name_of(overlay), env=[SERVED], **spec))
     kubectl.run("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
     wait_ready(kubectl, "waking")
     clients, url = Clients(kubectl), f"http://waking.{kubectl.namespace}.svc/v2/waking/openai/v1"
     key = read_key(kubectl, "waking")
     woken, alone, later = [], [], []
+    added: dict[str, list[float]] = {overlay: [] for overlay in OVERLAYS if overlay != "None"}
     for number in range(rounds):
         kubectl.run("scale", "iep", "waking", "--replicas=0")
         wait_for(reason_is(kubectl, "Idle", "waking"), "the endpoint is idle", timeout=WAKE_TIMEOUT)
@@ -85,7 +96,16 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
             lambda: kubectl.list("pods", "forebay.dev/endpoint=waking") == [], "no pod is left", timeout=WAKE_TIMEOUT
         )
         wait_for_key(clients, url, key)
-        alone.append(start_alone(kubectl, clients, f"alone-{number}", key))
+        alone.append(start_alone(kubectl, clients, "waking", f"alone-{number}", key))
+        starts = {
+            overlay: start_alone(
+                kubectl, clients, name_of(overlay), f"{name_of(overlay)}-{number}", read_key(kubectl, name_of(overlay))
+            )
+            for overlay in OVERLAYS
+        }
+        for overlay, seconds in added.items():
+            seconds.append(starts[overlay] - starts["None"])
+        print(f"round {number}: {starts}", file=sys.stderr, flush=True)
         steps, ready = wake(kubectl, clients, url, key)
         woken.append(steps)
         later.append(ready)
@@ -98,7 +118,14 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
     print(row("**all of it**", totals))
     print(row("a pod with the same spec, alone, from its making to its first token", alone))
     print(row("**what is added to that**", [all_of_it - least for all_of_it, least in zip(totals, alone, strict=True)]))
+    for overlay, seconds in added.items():
+        print(row(f"the overlay {overlay}, beside an image that has the server", seconds))
     print(row("not waited for: the kubelet sees after the first token that the pod is ready", later))
+
+
+def name_of(overlay: str) -> str:
+    """The name of the endpoint with this overlay."""
+    return f"overlay-{overlay.lower()}"
 
 
 def row(name: str, seconds: list[float]) -> str:
@@ -120,10 +147,9 @@ def wake(kubectl: Kubectl, clients: Clients, url: str, key: str) -> tuple[dict[s
     return {**{name: times[name] for name in STEPS}, "the first token": first}, times[""] - first
 
 
-def start_alone(kubectl: Kubectl, clients: Clients, name: str, key: str) -> float:
-    """Seconds from the making of a pod like the endpoint's to its first token."""
-    deployment = kubectl.get("deployment", "waking")
-    assert deployment
+def start_alone(kubectl: Kubectl, clients: Clients, endpoint: str, name: str, key: str) -> float:
+    """Seconds from the making of a pod like those of the endpoint to its first token."""
+    deployment = wait_for(lambda: kubectl.get("deployment", endpoint), f"{endpoint} has a Deployment")
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -19,6 +19,7 @@ WORK = {
     "building the image vllm-cpu": 110.0,
     "building the image operator": 40.0,
     "building the image server": 10.0,
+    "building the image forebay-server": 20.0,
     "building the image smollm2": 40.0,
     "building the image": 30.0,
     "creating the cluster": 15.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,41 +12,51 @@ from pathlib import Path
 
 from cluster import debian, docker, pins
 from cluster.steps import StepFailed, step
+from overlay import image as overlay
+from overlay.oci_archive import this_architecture
 
 
 @dataclass(frozen=True)
 class Image:
     """How one image is made.
 
-    Its Dockerfile is Dockerfile.<name> at the root of the checkout, with that as its context, or Dockerfile in
-    `folder` with the folder as its context. It gets the reference of `base` as build argument BASE_IMAGE.
+    Its Dockerfile is Dockerfile.<dockerfile> at the root of the checkout, with that as its context, or Dockerfile in
+    `folder` with the folder as its context. It gets the reference of `base` as build argument BASE_IMAGE. The image
+    without a base is the overlay, which overlay/ makes without a Dockerfile.
     """
 
     name: str
     base: str
     folder: str = ""
+    dockerfile: str = ""
+    """The end of its Dockerfile's name; if empty, the name of the image."""
     official: str = ""
     """A public image that replaces it if it can be pulled."""
     tag: str = ""
     """A fixed tag, besides the one that names its content."""
     runs: bool = True
-    """Whether pods run it; others are bases only."""
+    """Whether pods run it. Others are bases only, or run in docker alone, so they are not loaded into the cluster."""
     tests: bool = False
     """Whether only tests need it."""
     only_named: bool = False
     """Whether it is built only on request, by name."""
 
 
+OVERLAY = "forebay-server"
+"""The image of Forebay's server alone."""
+
 IMAGES = {
     image.name: image
     for image in (
         Image("python", "debian", "cluster/images/python", official=pins.OFFICIAL_PYTHON, runs=False),
-        Image("vllm-cpu", "python", "cluster/images/vllm-cpu", official=pins.OFFICIAL_VLLM_CPU, runs=False),
+        Image("vllm-cpu", "python", "cluster/images/vllm-cpu", official=pins.OFFICIAL_VLLM_CPU),
         Image("operator", "python"),
-        Image("server", "vllm-cpu"),
+        Image(OVERLAY, ""),
         Image("smollm2-135m-instruct", "vllm-cpu", "cluster/images/smollm2", tag="1"),
-        Image("server-canned", "server", "cluster/images/server-canned", tests=True),
-        Image("server-buckets", "server", "cluster/images/server-buckets", tests=True),
+        Image("server", "vllm-cpu", runs=False, tests=True),
+        Image("vllm-canned", "vllm-cpu", "cluster/images/vllm-canned", tests=True),
+        Image("server-canned", "vllm-canned", dockerfile="server", runs=False, tests=True),
+        Image("vllm-buckets", "vllm-cpu", "cluster/images/vllm-buckets", tests=True),
         Image("vllm-026", "vllm-cpu", "cluster/images/vllm-026", runs=False, tests=True),
         Image("vllm-033", "vllm-cpu", "cluster/images/vllm-033", runs=False, tests=True),
         Image("vllm-tests", "server", "cluster/images/vllm-tests", runs=False, only_named=True),
@@ -90,6 +101,8 @@ def reference(name: str) -> str:
     if name == "debian":
         return debian.reference()
     image = IMAGES[name]
+    if name == OVERLAY:
+        return f"{pins.IMAGE_PREFIX}/{name}:{overlay.key()}"
     if image.official and docker.has(image.official):
         return image.official
     key = pins.key([image.name, reference(image.base)], inputs(image), context(image))
@@ -103,7 +116,7 @@ def context(image: Image) -> Path:
 
 def dockerfile(image: Image) -> Path:
     """The image's Dockerfile."""
-    path = context(image) / ("Dockerfile" if image.folder else f"Dockerfile.{image.name}")
+    path = context(image) / ("Dockerfile" if image.folder else f"Dockerfile.{image.dockerfile or image.name}")
     if not path.is_file():
         raise StepFailed(f"the image {image.name} needs {path}, which is not there", "use a whole checkout")
     return path
@@ -152,6 +165,9 @@ def build(chosen: Iterable[Image]) -> None:
 def make(image: Image) -> None:
     """Make one image if it is missing; its base must be there, except for Debian's."""
     target = reference(image.name)
+    if image.name == OVERLAY:
+        make_overlay(target)
+        return
     if not docker.has(target) and not (image.official and docker.pull(image.official)):
         base = debian.image() if image.base == "debian" else reference(image.base)
         with step(f"building the image {image.name}", "check that PyPI and npm can be reached") as building:
@@ -160,6 +176,19 @@ def make(image: Image) -> None:
             docker.build(building, target, entries, {"BASE_IMAGE": base}, dockerfile=name)
     if image.tag:
         docker.tag(target, named(image))
+
+
+def make_overlay(target: str) -> None:
+    """Make the overlay for this machine's architecture if it is missing."""
+    if docker.has(target):
+        return
+    with (
+        step(f"building the image {OVERLAY}", "check that Go can be installed") as building,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        archive = Path(folder, "image.tar")
+        overlay.make_archive(archive, target, architectures=[this_architecture()])
+        building.run(["docker", "load", "--input", archive])
 
 
 def references(chosen: Iterable[Image]) -> list[str]:

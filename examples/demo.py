@@ -62,10 +62,15 @@ def install(env: Mapping[str, str]) -> None:
 
 def chart_values(made: Mapping[str, str]) -> dict[str, Any]:
     """The chart's values for these images. Valkey needs no volume here: the demo's jobs may go with the cluster."""
-    repository, tag = made["operator"].rsplit(":", 1)
+
+    def split(reference: str) -> dict[str, str]:
+        repository, tag = reference.rsplit(":", 1)
+        return {"repository": repository, "tag": tag}
+
+    vllm = made["vllm-cpu"]
     return {
-        "image": {"repository": repository, "tag": tag},
-        "server": {"cpuImage": made["server"], "gpuImage": made["server"]},
+        "image": split(made["operator"]),
+        "server": {"image": split(made["forebay-server"]), "cpuImage": vllm, "gpuImage": vllm},
         "valkey": {"image": made["valkey"], "storage": ""},
     }
 

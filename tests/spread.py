@@ -25,6 +25,7 @@ INDEPENDENT = (
     "tests/e2e/test_scaling.py",
     "tests/e2e/test_endpoints.py::TestHub",
     "tests/e2e/test_rollouts.py",
+    "tests/e2e/test_overlay.py",
     "tests/e2e/test_server_image.py",
     "tests/e2e/test_truth.py::test_a_misspelled",
     "tests/e2e/test_truth.py::test_missing_objects",

@@ -22,6 +22,7 @@ COLLECTIONS = {
 }
 
 GPU_IMAGE = "gpu-server:1"
+OVERLAY_IMAGE = "forebay-server:1"
 CHANGE = {"spec": {"env": [{"name": "MAX_MODEL_LEN", "value": "8192"}]}}
 """A change of an endpoint that makes new pods."""
 
@@ -39,7 +40,7 @@ def build_endpoint(namespace: str, number: int) -> Manifest:
 def build_children(endpoint: Manifest) -> list[Manifest]:
     """The children that the operator creates for an endpoint, by its own builders. Only the owner's uid is unknown."""
     parsed = parse_endpoint({**endpoint, "metadata": {**endpoint["metadata"], "uid": "", "generation": 1}})
-    settings = Settings(GPU_IMAGE, "")
+    settings = Settings(GPU_IMAGE, "", overlay_image=OVERLAY_IMAGE)
     unwatched = build_unwatched(parsed, settings)
     unwatched_digest = digest({"auth": vars(parsed.auth), "children": unwatched})
     draft = build_deployment(parsed, settings, unwatched=unwatched_digest)

@@ -100,7 +100,8 @@ class OperatorProcess:
     def run(self) -> Iterator[subprocess.Popen[bytes]]:
         """Start it, wait until it has read every endpoint, and end it with the context."""
         command = [
-            sys.executable, "-m", "forebay_operator", "--gpu-image", objects.GPU_IMAGE, "--namespace", "forebay-system",
+            sys.executable, "-m", "forebay_operator", "--gpu-image", objects.GPU_IMAGE,
+            "--overlay-image", objects.OVERLAY_IMAGE, "--namespace", "forebay-system",
             "--health-address", f"127.0.0.1:{self.port}", "--watch-namespaces", OPERATED, "--log-level", "WARNING",
         ]  # fmt: skip
         with running(self._log, *command, env=self._kubectl.environment()) as process:

@@ -44,7 +44,7 @@ Read the message in `kubectl describe iep NAME`:
 
 ### Stuck at `PreparingPod` or `PullingImage`
 
-`kubectl describe pod -l forebay.dev/endpoint=NAME` shows what the node does. The first pull of a server image onto
+`kubectl describe pod -l forebay.dev/endpoint=NAME` shows what the node does. The first pull of an image of vLLM onto
 a node can take minutes. If the node fails, STATUS becomes a reason such as `VolumeInUse`, `VolumeFailed`,
 `SandboxFailed`, `ImagePullDenied` or `RegistryUnreachable`.
 
@@ -53,7 +53,7 @@ a node can take minutes. If the node fails, STATUS becomes a reason such as `Vol
 The server runs, but the operator has no startup report from the pod's port 8001. Usual causes:
 
 - A NetworkPolicy or a service mesh keeps the operator from port 8001 of the pods.
-- `spec.image` is not a Forebay server image.
+- With `spec.overlay: None`, the image does not have Forebay's server ([Server images](server-images.md)).
 
 `kubectl logs deployment/NAME` shows whether the server starts. After `spec.rollout.startupTimeout`, STATUS becomes
 `StartupTimeout` or `Stuck`.
@@ -73,7 +73,7 @@ kubectl get iep NAME -o jsonpath='{.status.lastStart}'
 ```
 
 - `downloading`: set `spec.cache`. Without it, each new pod downloads the model again.
-- `pulling`: pull the server image onto the nodes before you need it.
+- `pulling`: pull the image of vLLM onto the nodes before you need it.
 - Any step: `spec.scaling.minReplicas: 1` keeps a replica, and `spec.scaling.idle: Sleep` keeps one asleep with its
   GPUs.
 
@@ -192,5 +192,5 @@ does not exist, or if the Gateway API is not installed.
 ### A variable in `env` has no effect
 
 The message of the condition `EnvRecognized` names it, and a similar name if there is one. To list all variables,
-run `forebay-server flags` in the server image.
+run `python3 /run/forebay/overlay/server/forebay_start.py flags` in a pod of the endpoint.
 """

@@ -21,7 +21,8 @@ GREEDY = '{"temperature": 0, "repetition_penalty": 1.05}'
 def images(run_cluster: Callable[..., None]) -> dict[str, str]:
     """References of the images, made where they are missing."""
     run_cluster("images", "server", "server-canned", "smollm2-135m-instruct", "client")
-    return cluster_images.images()
+    servers = {name: cluster_images.reference(name) for name in ("server", "server-canned")}
+    return {**cluster_images.images(), **servers}
 
 
 @pytest.fixture(scope="session")

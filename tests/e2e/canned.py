@@ -1,4 +1,4 @@
-"""Endpoints whose model answers at once with a fixed text."""
+"""Endpoints whose model answers at once with a fixed text. Their server is the overlay of the chart's default."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def canned(name: str, **spec: Any) -> Manifest:
     """An endpoint whose server is real but for the model's forward pass."""
     env = spec.pop("env", [])
     base = {
-        "image": images()["server-canned"],
+        "image": images()["vllm-canned"],
         "model": CANNED_MODEL,
         "gpu": {"count": 0},
         "resources": SMALL,

@@ -40,24 +40,32 @@ def install_chart(
     release: str = "forebay",
     chart: Path = CHART,
     operator: str | None = None,
-    server: str | None = None,
+    vllm: str | None = None,
 ) -> None:
-    """Install the chart, with the images of this checkout unless others are named, or bring an installed one up to
-    date. Jobs are off unless an option turns them on: most tests need no jobs, and gateways would wait for Valkey's
-    password."""
-    repository, tag = (operator or images()["operator"]).rsplit(":", 1)
+    """Install the chart, or bring an installed one up to date. Images are of this checkout unless others are named.
+
+    `vllm` is the image of endpoints that name none. Jobs are off unless an option turns them on: most tests need no
+    jobs, and gateways would wait for Valkey's password.
+    """
     values = {
-        "image.repository": repository,
-        "image.tag": tag,
-        "server.gpuImage": server or images()["server"],
-        "server.cpuImage": server or images()["server"],
+        **split_image("image", operator or images()["operator"]),
+        "server.gpuImage": vllm or images()["vllm-cpu"],
+        "server.cpuImage": vllm or images()["vllm-cpu"],
         "server.pullPolicy": "IfNotPresent",
     }
+    if "overlay:" in (chart / "values.yaml").read_text():  # the release before has none
+        values |= split_image("server.image", images()["forebay-server"])
     settings = [f"--set-string={name}={value}" for name, value in values.items()]
     if (chart / "templates/valkey.yaml").exists():  # the release before may have none
         settings.append("--set=valkey.create=false")
     waiting = ["--create-namespace", "--wait", "--timeout=5m"]
     helm(kubectl, "upgrade", "--install", release, str(chart), *settings, *waiting, *options)
+
+
+def split_image(value: str, reference: str) -> dict[str, str]:
+    """The chart's values below `value` for an image."""
+    repository, tag = reference.rsplit(":", 1)
+    return {f"{value}.repository": repository, f"{value}.tag": tag}
 
 
 def read_key(kubectl: Kubectl, endpoint: str) -> str:

@@ -26,7 +26,7 @@ class Release:
 
 
 def read_release(folder: Path) -> Release:
-    """Unpack the commit into a folder and build its images with the current bases and cluster/, because
+    """Unpack the commit into a folder and build its images with the current bases, cluster/ and overlay/, because
     the upgrade is of Forebay, not of vLLM. The engine keeps them by their hash."""
     commit = UPGRADE_FROM.read_text().strip()
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
@@ -35,8 +35,9 @@ def read_release(folder: Path) -> Release:
         remedy = f"git fetch origin {commit}, or git fetch --unshallow"
         return Release(folder, trouble=f"this clone has not the commit that {UPGRADE_FROM} names ({said}): {remedy}")
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-    shutil.rmtree(folder / "cluster")
-    shutil.copytree(ROOT / "cluster", folder / "cluster", symlinks=True)
+    for current in ("cluster", "overlay"):
+        shutil.rmtree(folder / current, ignore_errors=True)
+        shutil.copytree(ROOT / current, folder / current, symlinks=True)
     # a cluster of that name is nowhere, so the images are made and not loaded
     command = [sys.executable, "-m", "cluster", "images", "--name=release", "operator", "server-canned"]
     made = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)

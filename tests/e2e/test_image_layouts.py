@@ -64,7 +64,7 @@ def image(cluster: Kubectl) -> str:
 @pytest.fixture
 def container(image: str, tmp_path: Path) -> Iterator[str]:
     """The server with a tiny model without weights."""
-    make = f"--volume={ROOT}/cluster/images/server-canned/make_model.py:/make_model.py:ro"
+    make = f"--volume={ROOT}/cluster/images/vllm-canned/make_model.py:/make_model.py:ro"
     target = f"--volume={tmp_path}:/target"
     docker("run", "--rm", "--user=0:0", make, target, "--entrypoint=python3", image, "/make_model.py", "/target/model")
     name = f"forebay-layout-{uuid.uuid4().hex[:8]}"

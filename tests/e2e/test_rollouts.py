@@ -93,7 +93,7 @@ def evict(kubectl: Kubectl, pod: str) -> None:
 def weights(kubectl: Kubectl) -> Iterator[str]:
     """A claim with a copy of the canned model in it."""
     copy = ("cp", "-rL", CANNED_MODEL, "/weights/model")
-    with filled_claim(kubectl, "weights", images()["server-canned"], *copy) as name:
+    with filled_claim(kubectl, "weights", images()["vllm-canned"], *copy) as name:
         yield name
         kubectl.delete("iep", "claimed")
 

@@ -9,7 +9,6 @@ from cluster.images import reference
 from cluster.pins import ROOT
 from forebay_operator.spec import REFUSED_VARIABLES
 from forebay_operator.status.env_warnings import known_names
-from tests.e2e.forebay import images
 from tests.kubectl import Kubectl
 
 EVERY_FLAG = ROOT / "tests/vllm/every_flag.py"
@@ -22,7 +21,7 @@ SOURCES = (
 
 def test_the_operator_knows_the_variables_of_the_server_image(cluster: Kubectl) -> None:
     """`make names` writes the operator's list again."""
-    command = ["docker", "run", "--rm", images()["server"], "flags", "--json"]
+    command = ["docker", "run", "--rm", reference("server"), "flags", "--json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     entries = {entry["name"]: entry["status"] for entry in json.loads(printed)}
     assert known_names() == entries

@@ -39,13 +39,13 @@ def buckets(kubectl: Kubectl) -> Iterator[str]:
 def adapters(kubectl: Kubectl) -> Iterator[str]:
     """A claim with an adapter in /babble."""
     program = (Path(__file__).parent / "make_adapter.py").read_text()
-    with filled_claim(kubectl, "adapters", images()["server"], "python3", "-c", program, "/weights/babble") as name:
+    with filled_claim(kubectl, "adapters", images()["vllm-cpu"], "python3", "-c", program, "/weights/babble") as name:
         yield name
 
 
 def in_bucket(name: str, model: str, env: list[Manifest], **spec: Any) -> Manifest:
     cpu = {"gpu": {"count": 0}, "resources": SMALL}
-    return endpoint(name, model=model, image=images()["server-buckets"], env=[KV_CACHE, LENGTH, *env], **cpu, **spec)
+    return endpoint(name, model=model, image=images()["vllm-buckets"], env=[KV_CACHE, LENGTH, *env], **cpu, **spec)
 
 
 def variables(**values: str) -> list[Manifest]:

@@ -44,6 +44,10 @@ def test_a_misspelled_variable_is_a_warning_and_a_start_reports_its_seconds(kube
     last = wait_for(last_start, "the status has the seconds of the start", timeout=90)
     assert {"scheduling", "pulling", "importing", "loading"} <= set(last["seconds"])
     assert sum(last["seconds"].values()) > 0
+    assert last["vllmVersion"].startswith("0.32")
+    assert "variables" not in last, "the operator's list is of this vLLM"
+    warning = condition(kubectl.get("iep", "steps"), "EnvRecognized")
+    assert "did you mean MAX_MODEL_LEN?" in warning["message"], "also after the pod has reported its variables"
     wait_for(lambda: "Ready" in reasons(kubectl, "steps"), "an event says that it is ready")
     kubectl.delete("iep", "steps")
 

@@ -35,7 +35,7 @@ def before(cluster: Kubectl, release: Release) -> Iterator[Kubectl]:
     uninstall(cluster)
     cluster.delete("crd", CRD)
     made = release.images
-    install_chart(cluster, chart=release.chart, operator=made["operator"], server=made["server-canned"])
+    install_chart(cluster, chart=release.chart, operator=made["operator"], vllm=made["server-canned"])
     within = cluster.within(f"upgrade-{uuid.uuid4().hex[:8]}")
     cluster.run("create", "namespace", within.namespace)
     yield within
@@ -97,10 +97,10 @@ def test_endpoints_serve_through_upgrades_and_a_rollback(before: Kubectl, releas
     before.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canned"}, "data": CANNED})
     for name, image in zip(ENDPOINTS, ("", release.images["server-canned"]), strict=True):
         before.apply(canned(name, image=image, env=[SERVED], envFrom=[{"configMapRef": {"name": "canned"}}]))
-    old, new = release.images["server-canned"], images()["server-canned"]
+    old, new = release.images["server-canned"], images()["vllm-canned"]
     steps = [settle(before, "installed", old)]
     with talking(clients, "served", *addresses(before)) as counted:
-        install_chart(before, server=new)
+        install_chart(before, vllm=new)
         steps.append(settle(before, "upgraded", new))
         helm(before, "rollback", "forebay", "1", "--wait", "--timeout=3m")
         steps.append(settle(before, "rolled-back", old))

@@ -41,8 +41,8 @@ def kubectl(cluster: Kubectl) -> Iterator[Kubectl]:
 
 def install(kubectl: Kubectl, policy: str = "IfNotPresent", *options: str, image: str = "") -> None:
     """Install the chart, or change its values."""
-    server = image or images()["server-canned"]
-    install_chart(kubectl, f"--set-string=server.pullPolicy={policy}", *options, server=server)
+    vllm = image or images()["vllm-canned"]
+    install_chart(kubectl, f"--set-string=server.pullPolicy={policy}", *options, vllm=vllm)
 
 
 def settle(kubectl: Kubectl) -> dict[str, dict[str, str]]:
@@ -143,7 +143,7 @@ def test_an_image_that_cannot_start_stops_at_the_first_endpoint(kubectl: Kubectl
         assert condition(kubectl.get("iep", "second"), "Ready")["reason"] == "Ready"
         install(kubectl)
         for name in ENDPOINTS:
-            ready = has_template(kubectl, name, image=images()["server-canned"])
+            ready = has_template(kubectl, name, image=images()["vllm-canned"])
             wait_for(ready, f"{name} has the image of before", timeout=180)
     check(counted)
     wait_for(lambda: {name: find_pods(kubectl, name) for name in ENDPOINTS} == pods, "all pods are those of before")

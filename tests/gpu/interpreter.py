@@ -5,10 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 from cluster.pins import ROOT, cache
+from overlay.content import collect_files, write_files
 from tests.gpu.wheels import whole_wheels
 
 FOLDER = cache() / "gpu"
@@ -65,24 +65,11 @@ def install_wheels(wheels: list[Path]) -> Path:
 def install_server(python: Path) -> Path:
     """Put this checkout's server where `python` finds it by PYTHONPATH, and return that folder.
 
-    vLLM finds the server's plugins by the metadata of an installed package, so the sources alone do not do. The
-    metadata is written here, since pip would need a recent setuptools, which the machine may lack.
+    It has the files of the overlay: vLLM finds the server's plugins by the metadata among them.
     """
     target = FOLDER / "server"
     shutil.rmtree(target, ignore_errors=True)
-    for sources in ("protocol/src", "server/src"):
-        ignore = shutil.ignore_patterns("*.egg-info", "__pycache__")
-        shutil.copytree(ROOT / sources, target, ignore=ignore, dirs_exist_ok=True)
-    project = tomllib.loads((ROOT / "server/pyproject.toml").read_text())["project"]
-    metadata = target / f"forebay_server-{project['version']}.dist-info"
-    metadata.mkdir()
-    head = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    (metadata / "METADATA").write_text(head)
-    lines = []
-    for group, entries in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {place}" for name, place in entries.items())]
-    (metadata / "entry_points.txt").write_text("\n".join(lines))
-    compile_packages(python, target)
+    write_files(target, collect_files(ROOT, [python]))
     return target
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cluster.pins import ROOT
 
-MAKE_BYTE_TOKENIZER = ROOT / "cluster/images/server-canned/make_model.py"
+MAKE_BYTE_TOKENIZER = ROOT / "cluster/images/vllm-canned/make_model.py"
 
 NOT_OF_A_TOKENIZER = ("*.safetensors", "*.bin", "*.index.json", "config.json", "generation_config.json")
 

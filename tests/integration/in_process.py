@@ -29,7 +29,7 @@ from forebay_operator.spec import Manifest
 from forebay_operator.upgrades.coordinator import UpgradeCoordinator
 from tests.integration.faulty_api import FaultyApi, Killed
 
-SETTINGS = Settings(gpu_image="gpu-server:1", cpu_image="cpu-server:1")
+SETTINGS = Settings(gpu_image="gpu-server:1", cpu_image="cpu-server:1", overlay_image="forebay-server:1")
 
 ENDPOINTS = f"apis/{names.GROUP}/{names.VERSION}"
 CHILDREN = {

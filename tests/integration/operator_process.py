@@ -52,7 +52,7 @@ def running_operator(
     port = port or free_ports(1)[0]
     command = [
         sys.executable, "-W", "error", "-m", "forebay_operator", "--gpu-image", "gpu-server:1", "--cpu-image",
-        "cpu-server:1", "--health-address", f"127.0.0.1:{port}", "--resync-interval", "5",
-        "--namespace", "forebay-system", *options,
+        "cpu-server:1", "--overlay-image", "forebay-server:1", "--health-address", f"127.0.0.1:{port}",
+        "--resync-interval", "5", "--namespace", "forebay-system", *options,
     ]  # fmt: skip
     return running(log, *command, env=kubectl.environment())

@@ -39,7 +39,9 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ("image.pullPolicy=Maybe", "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("server.pullPolicy=Maybe", "at '/server/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("loglevel=INFO", "additional properties 'loglevel' not allowed"),
-        ("server.image=x", "at '/server': additional properties 'image' not allowed"),
+        ("server.image=x", "at '/server/image': got string, want object"),
+        ("server.image.digest=sha256", "at '/server/image/digest': 'sha256' does not match pattern"),
+        ("server.overlay=Guess", "at '/server/overlay': value must be one of 'Copy', 'ImageVolume', 'None'"),
         ("crds.install=never", "at '/crds/install': got string, want boolean"),
         ("gateway.homeNamespace=A", "at '/gateway/homeNamespace': 'A' does not match pattern"),
         ("fullnameOverride=-a", "at '/fullnameOverride': '-a' does not match pattern"),
@@ -76,7 +78,7 @@ def test_invalid_values_are_rejected_with_a_message(helm: Helm, values: str, sen
 
 def test_the_operator_gets_the_server_images_unchanged(helm: Helm) -> None:
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=server.cpuImage=r/server:1")
-    assert "- --gpu-image=\n" in rendered.stdout
+    assert "- --gpu-image=docker.io/vllm/vllm-openai:v0.32.0\n" in rendered.stdout
     assert "- --cpu-image=r/server:1\n" in rendered.stdout
 
 
@@ -127,6 +129,38 @@ def test_the_operator_understands_the_window_of_the_chart(helm: Helm, window: st
     parsed = build_parser().parse_args(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
     assert (parsed.upgrade_mode, parsed.upgrade_max_concurrent) == ("OnChange", 3)
     assert parsed.upgrade_window.text == window
+
+
+DIGEST = f"sha256:{'1' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments"),
+    [
+        ((), {"overlay": "Copy", "overlay-image": "registry.example/forebay-server:0.1.0"}),
+        (("image.repository=forebay-operator",), {"overlay-image": "forebay-server:0.1.0"}),
+        (
+            ("server.overlay=ImageVolume", "server.image.repository=r/server", f"server.image.digest={DIGEST}"),
+            {"overlay": "ImageVolume", "overlay-image": f"r/server@{DIGEST}"},
+        ),
+        (
+            ("server.image.registry=r.example/", "server.image.repository=own/server", "server.image.tag=v2"),
+            {"overlay-image": "r.example/own/server:v2"},
+        ),
+        (
+            ("server.overlay=None", "server.image.pullPolicy=Always"),
+            {"overlay": "None", "overlay-pull-policy": "Always", "pull-policy": "IfNotPresent"},
+        ),
+    ],
+)
+def test_the_operator_gets_the_overlay(helm: Helm, values: tuple[str, ...], arguments: dict[str, str]) -> None:
+    settings = [f"--set={value}" for value in (REPOSITORY, *values)]
+    rendered = list(yaml.safe_load_all(helm("template", "forebay", str(CHART), *settings).stdout))
+    operator = read_container(rendered, "forebay")
+    given = dict(each.removeprefix("--").split("=", 1) for each in operator["args"])
+    assert {name: given[name] for name in arguments} == arguments
+    parsed = build_parser().parse_args(operator["args"])
+    assert parsed.overlay_image == given["overlay-image"]
 
 
 VALKEYS = {"StatefulSet", "Service", "NetworkPolicy"}
@@ -256,12 +290,25 @@ def test_valkey_has_the_volume_that_the_values_describe(
 
 
 def test_the_demo_has_jobs_without_a_volume(helm: Helm) -> None:
-    values = chart_values({"operator": "own/operator:1", "server": "own/server:1", "valkey": "own/valkey:1"})
+    names = "operator", "forebay-server", "vllm-cpu", "valkey"
+    values = chart_values({name: f"own/{name}:1" for name in names})
     rendered = helm("template", "forebay", str(CHART), f"--set-json={json.dumps(values)}")
     assert rendered.returncode == 0, rendered.stderr
     (found,) = [each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each and each["kind"] == "StatefulSet"]
     assert "volumeClaimTemplates" not in found
     assert found["template"]["spec"]["containers"][0]["image"] == "own/valkey:1"
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("logLevel=INFO", "Their pods get Forebay's server from registry.example/forebay-server:0.1.0 (overlay Copy)."),
+        ("server.overlay=None", "These images must have Forebay's server, because server.overlay is None"),
+    ],
+)
+def test_the_notes_say_how_the_server_gets_into_pods(helm: Helm, value: str, sentence: str) -> None:
+    dry = "--dry-run=client", f"--set={REPOSITORY}", f"--set={value}"
+    assert sentence in helm("install", "forebay", str(CHART), *dry).stdout.partition("\nNOTES:\n")[2]
 
 
 @pytest.mark.parametrize(

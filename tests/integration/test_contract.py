@@ -62,6 +62,26 @@ class TestContract:
             wait_for(exists(kubectl, "pdb", "one"), "a resync creates the budget again", timeout=40)
         assert f"applied Deployment {kubectl.namespace}/one" not in operator.read_text()
 
+    def test_the_pod_follows_each_change_of_the_overlay(self, kubectl: Kubectl) -> None:
+        """Nothing of the mode before stays, also in the fields that Kubernetes merges."""
+        kubectl.run("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+        start(kubectl, overlay="None")
+        seen: Manifest = {}
+        for mode in ("Copy", "ImageVolume", "None", "ImageVolume", "Copy", "None"):
+            kubectl.patch("iep", "one", {"spec": {"overlay": mode}})
+
+            def has_followed(mode: str = mode) -> Manifest | None:
+                spec: Manifest = (kubectl.get("deployment", "one") or {})["spec"]["template"]["spec"]
+                volumes = [set(each) - {"name"} for each in spec["volumes"] if each["name"] == "forebay-overlay"]
+                expected = {"Copy": [{"emptyDir"}], "ImageVolume": [{"image"}], "None": []}[mode]
+                return spec if volumes == expected else None
+
+            spec = wait_for(has_followed, f"the template has the overlay {mode}")
+            assert len(spec.get("initContainers", [])) == (mode == "Copy")
+            server = spec["containers"][0]
+            assert ("command" in server, "workingDir" in server) == (mode != "None", mode != "None")
+            assert seen.setdefault(mode, spec) == spec, "the same template again"
+
     def test_the_disruption_budget_allows_one_eviction_at_a_time(self, kubectl: Kubectl) -> None:
         start(kubectl)
         budget = wait_for(exists(kubectl, "pdb", "one"), "the disruption budget exists")

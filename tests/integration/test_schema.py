@@ -117,6 +117,7 @@ INVALID = [
     ("an invalid port", endpoint(service={"port": 70000}), "less than or equal to 65535"),
     ("an invalid Service type", endpoint(service={"type": "Internal"}), "Unsupported value"),
     ("an image with a space", endpoint(image="my image"), "an image's name has no spaces"),
+    ("an unknown overlay", endpoint(overlay="Guess"), 'supported values: "Copy", "ImageVolume", "None"'),
     ("a variable name with a dash", with_env({"name": "MAX-LEN", "value": "1"}), "letters, digits and '_' only"),
     ("a variable without a name", with_env({"name": "", "value": "1"}), "letters, digits and '_' only"),
     ("the same variable twice", with_env({"name": "A"}, {"name": "A"}), "Duplicate value"),
@@ -261,7 +262,9 @@ def test_the_operator_itself_rejects_most_invalid_specs() -> None:
 
 def try_children(kubectl: Kubectl, taken: Endpoint) -> None:
     """Show the children to the API server."""
-    settings = Settings("gpu", "cpu", cluster_cidrs=("10.0.0.0/8", "fd00::/8"), allowed_cidrs=("10.1.0.0/16",))
+    settings = Settings(
+        "gpu", "cpu", overlay_image="s", cluster_cidrs=("10.0.0.0/8", "fd00::/8"), allowed_cidrs=("10.1.0.0/16",)
+    )
     children = [build_deployment(taken, settings), build_service(taken), *build_unwatched(taken, settings)]
     shown = json.dumps({"apiVersion": "v1", "kind": "List", "items": children})
     kubectl.run("create", "--dry-run=server", "-f", "-", stdin=shown)

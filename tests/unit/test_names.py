@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.pins import ROOT
 
-PACKAGES = sorted(ROOT.glob("*/src/forebay_*"))
+PACKAGES = sorted(path for path in ROOT.glob("*/src/forebay_*") if path.is_dir() and not path.suffix)
 
 
 def test_contributing_lists_the_names_of_several_modules() -> None:

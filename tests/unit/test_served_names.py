@@ -15,7 +15,7 @@ from forebay_server.config.env_to_flags import resolve_flags
 from forebay_server.config.variable_names import ALIASES, CONFIG_FILE, EXTRA_ARGUMENTS
 from forebay_server.config.vllm_flags import flags_of
 from tests.fuzz import fuzzed
-from tests.unit.operator.builders import endpoint_manifest
+from tests.unit.operator.builders import SETTINGS, endpoint_manifest
 
 
 class ReadLoraModules(argparse.Action):
@@ -49,7 +49,7 @@ def names_of_server(endpoint: Endpoint) -> list[str]:
 
     Raises ValueError or argparse.ArgumentError if it does not start.
     """
-    env = {variable["name"]: variable["value"] for variable in build_env(endpoint)}
+    env = {variable["name"]: variable["value"] for variable in build_env(endpoint, SETTINGS)}
     result = resolve_flags(env, FLAGS, [], [], lambda path: [])
     if result.errors:
         raise ValueError(result.errors)
@@ -83,16 +83,21 @@ def test_the_status_has_the_names_that_the_server_serves(values: dict[str, str],
 
 
 @pytest.mark.parametrize(
-    ("arguments", "names"),
+    ("args", "arguments", "names"),
     [
-        ("--served-model-name a 'b c' --seed 1", ["a", "b c"]),
-        ("--served-model-name=a --enable-lora", ["a"]),
-        ("--seed 1", ["override"]),
+        ([], "--served-model-name a 'b c' --seed 1", ["a", "b c"]),
+        ([], "--served-model-name=a --enable-lora", ["a"]),
+        ([], "--seed 1", ["override"]),
+        ([], "--lora-modules b=org/b", ["override", "b"]),
+        (["--served-model-name d 'e f'"], "--served-model-name=a", ["d", "e f"]),
+        (["--served-model-name=d"], "--lora-modules b=org/b", ["d", "b"]),
+        (["--lora-modules", '{"name": "g", "path": "/g"}'], "--lora-modules b=org/b", ["override", "g"]),
     ],
 )
-def test_arguments_override_the_names_in_variables(arguments: str, names: list[str]) -> None:
-    env = {SERVED_NAME_OVERRIDE: "override", EXTRA_ARGUMENTS: arguments}
-    endpoint = parse_endpoint(endpoint_manifest(env=[{"name": name, "value": value} for name, value in env.items()]))
+def test_arguments_override_the_names_in_variables(args: list[str], arguments: str, names: list[str]) -> None:
+    values = {SERVED_NAME_OVERRIDE: "override", EXTRA_ARGUMENTS: arguments}
+    env = [{"name": name, "value": value} for name, value in values.items()]
+    endpoint = parse_endpoint(endpoint_manifest(args=args, env=env))
     assert list(endpoint.served_names) == names_of_server(endpoint) == names
 
 

@@ -31,7 +31,7 @@ def vllm_python() -> str:
 def tiny_model(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model without weights, for LOAD_FORMAT=dummy: 8,192 tokens, 1 layer, 2 heads, a byte tokenizer."""
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    command = [vllm_python, str(ROOT / "cluster/images/server-canned/make_model.py"), str(folder)]
+    command = [vllm_python, str(ROOT / "cluster/images/vllm-canned/make_model.py"), str(folder)]
     subprocess.run(command, check=True, env=environment(folder.parent), timeout=120)
     return folder
 

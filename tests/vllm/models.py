@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.vllm.server import NAME, ROOT, environment
 
-CANNED = ROOT / "cluster/images/server-canned"
+CANNED = ROOT / "cluster/images/vllm-canned"
 
 ROLE = "narrator"
 """OPENAI_RESPONSE_ROLE of the writer."""
@@ -28,7 +28,7 @@ class Models:
     """The folders of the models."""
 
     tiny: Path
-    """Written by cluster/images/server-canned/make_model.py."""
+    """Written by cluster/images/vllm-canned/make_model.py."""
     folder: Path
     """Written by make_models.py: one folder in it for each kind."""
 

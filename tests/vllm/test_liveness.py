@@ -20,7 +20,7 @@ ENGINES = {**ONE_PROCESS, "DATA_PARALLEL_SIZE": "2", "VLLM_CPU_OMP_THREADS_BIND"
 CANNED = {
     "DISTRIBUTED_EXECUTOR_BACKEND": "forebay_canned.CannedExecutor",
     "FOREBAY_CANNED_STEP_SECONDS": "0.05",
-    "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{os.getcwd()}/cluster/images/server-canned",
+    "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{os.getcwd()}/cluster/images/vllm-canned",
 }
 
 

@@ -73,7 +73,7 @@ def server(
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("streams")
     (folder / "sitecustomize.py").write_text(COUNT)
-    canned = Path("cluster/images/server-canned").absolute()
+    canned = Path("cluster/images/vllm-canned").absolute()
     path = os.pathsep.join([str(folder), str(canned), *filter(None, [os.environ.get("PYTHONPATH")])])
     started = Server(
         vllm_python, folder, {"MODEL_NAME": str(tiny_model), "PYTHONPATH": path, **CANNED, **request.param}

@@ -6,7 +6,7 @@ The chart's operator Deployment runs it. It reads flags and variables, and then 
 import argparse
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import uvloop
@@ -25,10 +25,12 @@ from forebay_operator.arguments import (
     read_window,
 )
 from forebay_operator.controller.workers import RESYNC_INTERVAL
-from forebay_operator.spec import UpgradeMode
+from forebay_operator.spec import OverlayMode, UpgradeMode
 from forebay_protocol.pod import OPS_PORT
 
 HEALTH_ADDRESS = ":8080"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,12 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
             flag, default=value, help=f"{text} (variable {variable}; now {value or 'unset'})", **options
         )
 
-    levels, policies = ("DEBUG", "INFO", "WARNING", "ERROR"), ("Always", "IfNotPresent", "Never")
-    add("--gpu-image", "FOREBAY_GPU_IMAGE", "", "server image of endpoints with GPUs")
-    add("--cpu-image", "FOREBAY_CPU_IMAGE", "", "server image of endpoints with gpu.count 0")
-    add("--nvidia-runtime-class", "FOREBAY_NVIDIA_RUNTIME_CLASS", "", "RuntimeClass of pods with NVIDIA GPUs")
-    pulls = "imagePullPolicy of server and model images"
-    add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=policies)
+    _add_pods(add)
+    _add_children(add)
+    _add_upgrades(add)
     add("--health-address", "FOREBAY_HEALTH_ADDRESS", HEALTH_ADDRESS, "HOST:PORT of probes and metrics")
     own = read_own_namespace()
     add("--namespace", "FOREBAY_NAMESPACE", own, "namespace of the operator, with the lease for leader election")
@@ -64,6 +63,32 @@ def build_parser() -> argparse.ArgumentParser:
     add("--gateway-urls", "FOREBAY_GATEWAY_URLS", "", urls, type=read_urls)
     store = "Service of the chart's Valkey, for whose password the operator creates a Secret of this name"
     add("--valkey-service", "FOREBAY_VALKEY_SERVICE", "", store)
+    share = "share that one namespace may use of the gateways' ports that others leave free, above 0 and up to 1"
+    add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
+    port = "port of probes, metrics and reports on servers and gateways"
+    add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
+    rounds = "seconds in which all endpoints, at most 150 of them, are checked against the API server"
+    add("--resync-interval", "FOREBAY_RESYNC_INTERVAL", f"{RESYNC_INTERVAL:g}", rounds, type=float)
+    add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "log level", type=str.upper, choices=LEVELS)
+    return parser
+
+
+def _add_pods(add: Callable[..., None]) -> None:
+    """Add the arguments for the pods of endpoints."""
+    add("--gpu-image", "FOREBAY_GPU_IMAGE", "", "image of endpoints with GPUs")
+    add("--cpu-image", "FOREBAY_CPU_IMAGE", "", "image of endpoints with gpu.count 0")
+    way = "how Forebay's server gets into pods: an init container copies it, its image is mounted, or pods have it"
+    add("--overlay", "FOREBAY_OVERLAY", "Copy", way, choices=get_args(OverlayMode))
+    add("--overlay-image", "FOREBAY_OVERLAY_IMAGE", "", "image with Forebay's server, for the overlay")
+    pulled = "imagePullPolicy of the overlay image"
+    add("--overlay-pull-policy", "FOREBAY_OVERLAY_PULL_POLICY", "IfNotPresent", pulled, choices=PULL_POLICIES)
+    add("--nvidia-runtime-class", "FOREBAY_NVIDIA_RUNTIME_CLASS", "", "RuntimeClass of pods with NVIDIA GPUs")
+    pulls = "imagePullPolicy of server and model images"
+    add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=PULL_POLICIES)
+
+
+def _add_children(add: Callable[..., None]) -> None:
+    """Add the arguments for the network policies of endpoints, and for labels of all children."""
     policy = "whether each endpoint gets a NetworkPolicy"
     add("--network-policies", "FOREBAY_NETWORK_POLICIES", "true", policy, type=read_boolean)
     peers = "NetworkPolicy peers that may reach the ops port of servers, as a JSON list; everybody if empty"
@@ -76,20 +101,16 @@ def build_parser() -> argparse.ArgumentParser:
     inherited = read_inherited_keys
     add("--inherit-labels", "FOREBAY_INHERIT_LABELS", "", keys % "labels", type=inherited)
     add("--inherit-annotations", "FOREBAY_INHERIT_ANNOTATIONS", "", keys % "annotations", type=inherited)
-    share = "share that one namespace may use of the gateways' ports that others leave free, above 0 and up to 1"
-    add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
+
+
+def _add_upgrades(add: Callable[..., None]) -> None:
+    """Add the arguments for upgrades in waves."""
     mode = "when endpoints get a pod template that only the operator has changed, unless spec.upgrade.mode is set"
     add("--upgrade-mode", "FOREBAY_UPGRADE_MODE", "Automatic", mode, choices=get_args(UpgradeMode))
     at_once = "endpoints that are upgraded at once"
     add("--upgrade-max-concurrent", "FOREBAY_UPGRADE_MAX_CONCURRENT", "1", at_once, type=read_count)
     window = "when upgrades may begin, such as 'Sat,Sun 02:00-05:00 Europe/Berlin'; always if empty"
     add("--upgrade-window", "FOREBAY_UPGRADE_WINDOW", "", window, type=read_window)
-    port = "port of probes, metrics and reports on servers and gateways"
-    add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
-    rounds = "seconds in which all endpoints, at most 150 of them, are checked against the API server"
-    add("--resync-interval", "FOREBAY_RESYNC_INTERVAL", f"{RESYNC_INTERVAL:g}", rounds, type=float)
-    add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "log level", type=str.upper, choices=levels)
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -128,6 +128,9 @@ def build_settings(parsed: argparse.Namespace, kubernetes_minor: int) -> Setting
     return Settings(
         gpu_image=parsed.gpu_image,
         cpu_image=parsed.cpu_image,
+        overlay=parsed.overlay,
+        overlay_image=parsed.overlay_image,
+        overlay_pull_policy=parsed.overlay_pull_policy,
         nvidia_runtime_class=parsed.nvidia_runtime_class,
         pull_policy=parsed.pull_policy,
         gateway_urls=parsed.gateway_urls,

@@ -44,6 +44,8 @@ DIGEST_KEY_ANNOTATION = f"{GROUP}/digest-key"
 """On the Secrets of digests: identifies the key that the digests were computed with."""
 
 CONTAINER = "server"
+INIT_CONTAINER = "forebay-overlay"
+"""The names of the containers in an endpoint's pods. The init container exists with the overlay Copy."""
 
 
 def child_labels(endpoint: str) -> dict[str, str]:

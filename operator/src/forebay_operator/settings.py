@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from forebay_operator.spec import NO_INHERITANCE, Inheritance, Manifest, UpgradeMode
+from forebay_operator.spec import NO_INHERITANCE, Inheritance, Manifest, OverlayMode, UpgradeMode
 from forebay_operator.upgrade_window import UpgradeWindow
 
 
@@ -26,8 +26,11 @@ class Settings:
     """The settings for the children of all endpoints.
 
     Attributes:
-        gpu_image: the default server image for endpoints with GPUs.
-        cpu_image: the default server image for endpoints with gpu.count 0.
+        gpu_image: the default image for endpoints with GPUs.
+        cpu_image: the default image for endpoints with gpu.count 0.
+        overlay: how Forebay's server gets into the pods of endpoints that do not set spec.overlay.
+        overlay_image: the image with Forebay's server; "" if there is none.
+        overlay_pull_policy: the imagePullPolicy of `overlay_image`.
         nvidia_runtime_class: the default RuntimeClass of pods with NVIDIA GPUs; "" leaves it to the node.
         pull_policy: the imagePullPolicy of server images and model images.
         gateway_urls: URLs of the gateways for clients, without a path; empty without gateways.
@@ -43,6 +46,9 @@ class Settings:
 
     gpu_image: str
     cpu_image: str
+    overlay: OverlayMode = "Copy"
+    overlay_image: str = ""
+    overlay_pull_policy: str = "IfNotPresent"
     nvidia_runtime_class: str = ""
     pull_policy: str = "IfNotPresent"
     gateway_urls: tuple[str, ...] = ()

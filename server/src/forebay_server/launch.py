@@ -12,6 +12,7 @@ from forebay_protocol.spelling import suggest
 from forebay_server import vllm_compat
 from forebay_server.app import FOREBAY_MIDDLEWARE, PLUGIN
 from forebay_server.config import env_to_flags, invalid_values, settings, speculative, variable_names
+from forebay_server.config.catalogue import catalogue, find_recognized
 from forebay_server.config.env_to_flags import Resolution, Setting
 from forebay_server.config.parser_choice import choose_parsers
 from forebay_server.config.vllm_flags import Flag, flags_of
@@ -19,7 +20,10 @@ from forebay_server.failure import invalid_configuration
 from forebay_server.lifecycle.model_files import ModelFiles, embeds, find_model_folder, read_model_files
 from forebay_server.serving.ops_server import any_address
 
-REMEDY = "Correct spec.env or spec.args of the endpoint. `forebay-server flags` lists what can be set."
+REMEDY = (
+    "Correct spec.env or spec.args of the endpoint. "
+    "`forebay-server flags` (docs/configuration.md) lists what can be set."
+)
 
 ARGS_FIELD = "spec.args"
 """The source of arguments that an error names, for the variable that the operator sets from it."""
@@ -38,6 +42,8 @@ class Launch:
     """Environment variables to set for vLLM."""
     fork_engine: bool = False
     """Whether the engine's process is forked, so that it need not import vLLM again."""
+    recognized: dict[str, str] = field(default_factory=dict)
+    """The variables of the environment that this vLLM or the server knows, with their status in the catalogue."""
     ignored: tuple[str, ...] = ()
     """A sentence for each variable that has no effect."""
     warnings: tuple[str, ...] = ()
@@ -73,6 +79,7 @@ def plan(env: Mapping[str, str]) -> Launch:
         parsed=parsed,
         variables=variables,
         fork_engine=may_fork(parsed, env) if vllm_compat.is_cpu() else False,
+        recognized=find_recognized(env, catalogue(flags, vllm_compat.environment_variables())),
         ignored=tuple(resolution.ignored),
         warnings=tuple(resolution.warnings),
     )

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forebay_server import app, failure
-from forebay_server.config import baked_in, settings, variable_names
+from forebay_server import app, failure, vllm_compat
+from forebay_server.config import baked_in, settings, variable_names, vllm_versions
 from forebay_server.config.repositories import repositories
 from forebay_server.failure import EXIT_FAILURE, Failure
 from forebay_server.lifecycle import diagnosis, downloads, drain, journal, startup_limit
@@ -46,15 +46,19 @@ def run_server() -> int:
                 lambda: "" if state.step is Step.READY else str(state.step),
                 own.termination_log,
             )
+        state.vllm_version = vllm_compat.installed_version()
+        if warning := vllm_versions.check_version(state.vllm_version):
+            _warn((warning,))
         _set_defaults(settings.cache_environment(own.base_path, env, *repositories(env)) | settings.VLLM_DEFAULTS)
         serving = app.create_process(own, state)
         ops.attach_control(serving.control)
 
-        from forebay_server import launch, vllm_compat
+        from forebay_server import launch
 
         with vllm_compat.quick_imports():
             plan = launch.plan(env)
             model = plan.model
+            state.recognized_variables = plan.recognized
             _warn((*plan.ignored, *plan.warnings))
             env.update(plan.variables)
             for name in variable_names.UNSET:
@@ -126,8 +130,6 @@ def _log_to_stderr() -> None:
 
 
 def _metrics() -> bytes:
-    from forebay_server import vllm_compat
-
     return vllm_compat.prometheus_metrics()
 
 

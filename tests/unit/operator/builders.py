@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from forebay_operator.resources.pod_spec import build_env, build_pod_spec
+from forebay_operator.resources.pod_spec import build_pod_spec
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, parse_endpoint
 from forebay_operator.status.conditions import assess
@@ -119,7 +119,7 @@ STATES = [
 """A state's name, the replicas wanted, what is observed, and the reason with the status of Ready, Reconciling and
 Stalled that it must give."""
 
-SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1")
+SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1", overlay_image="forebay-server:1")
 
 
 def pod_spec(**spec: Any) -> dict[str, Any]:
@@ -131,4 +131,4 @@ def container(**spec: Any) -> dict[str, Any]:
 
 
 def env(**spec: Any) -> dict[str, Manifest]:
-    return {str(variable["name"]): dict(variable) for variable in build_env(parse_endpoint(endpoint_manifest(**spec)))}
+    return {str(variable["name"]): dict(variable) for variable in container(**spec)["env"]}

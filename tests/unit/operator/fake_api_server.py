@@ -46,6 +46,7 @@ class FakeApiServer(ApiClient):
         failing: the number of the request from now on that gets no answer; after it all is well.
         takes_effect: whether that one is done all the same.
         writes: how many requests have changed something.
+        minor: the minor version of Kubernetes.
     """
 
     def __init__(self, status_schema: Mapping[str, Any]) -> None:
@@ -56,6 +57,7 @@ class FakeApiServer(ApiClient):
         self.refused: set[str] = set()
         self.failing, self.takes_effect = 0, False
         self.writes = 0
+        self.minor = 37
         self._status_schema = status_schema
         self._applied: dict[tuple[str, bool], Object] = {}
         """By uid, and whether of the status: what was applied last."""
@@ -110,7 +112,7 @@ class FakeApiServer(ApiClient):
 
     def _answer(self, method: str, path: str, body: Any, content_type: str) -> Any:
         if path == "/version":
-            return {"minor": "37"}
+            return {"minor": str(self.minor)}
         if path == "/api/v1/nodes":
             return {"items": [], "metadata": {}}
         if path.endswith("/events"):

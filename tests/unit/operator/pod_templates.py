@@ -47,6 +47,8 @@ SPECS: Mapping[str, Any] = {
     "cache, without keys": {"cache": {"size": "100Gi"}, "auth": {"mode": "None"}},
     "scaling with sleep": {"scaling": {"idle": "Sleep"}, "rollout": {"strategy": "Replace", "drainTimeout": "1m"}},
     "every field of the pod": {"pod": EVERYTHING},
+    "revision and arguments": {"revision": "v1", "args": ["--seed=1", "--served-model-name a b"]},
+    "image with the server": {"image": "registry.example/own:1", "overlay": "None"},
 }
 """Specs by a name that says what is special."""
 

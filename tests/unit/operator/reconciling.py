@@ -20,7 +20,7 @@ from forebay_operator.status.start_progress import Report
 from forebay_operator.upgrades.coordinator import UpgradeCoordinator
 from tests.unit.operator.fake_api_server import FakeApiServer, names_of
 
-SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1", kubernetes_minor=35)
+SETTINGS = Settings(gpu_image="gpu:1", cpu_image="cpu:1", overlay_image="forebay-server:1", kubernetes_minor=35)
 
 
 def build_reconciler(

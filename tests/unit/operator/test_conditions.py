@@ -171,6 +171,7 @@ def test_the_last_start_is_reported_by_its_steps() -> None:
     assert status["lastStart"] == {
         "pod": "one-abc",
         "startedAt": "2026-01-01T00:00:30Z",
+        "revision": "newest",
         "seconds": {
             "scheduling": 2,
             "preparing": 3,

@@ -25,6 +25,13 @@ def waiting(reason: str, message: str) -> Manifest:
     return pod(state={"waiting": {"reason": reason, "message": message}})
 
 
+def initializing(before: Manifest | None = None, **state: Manifest) -> Manifest:
+    """A pod whose init container is in this state. `before` is its state before."""
+    starting = pod(state={"waiting": {"reason": "PodInitializing"}})
+    status = {"name": "forebay-overlay", "state": state, "lastState": before or {}}
+    return {**starting, "status": {**starting["status"], "initContainerStatuses": [status]}}
+
+
 SAID = json.dumps({"reason": "UnknownFlag", "message": "no flag X", "remedy": "Remove it"})
 
 CAPTURED = [
@@ -120,6 +127,32 @@ FAILING = [
     ),
     (waiting("ErrImagePull", 'reading manifest in a.example/m:404: "x"'), "ImagePullFailed", "reading manifest", False),
     (waiting("ImagePullBackOff", "Back-off pulling image x"), "ImagePullFailed", "Back-off pulling image x", False),
+    (
+        initializing(waiting={"reason": "ErrImagePull", "message": "forebay-server:9: not found"}),
+        "ImageNotFound",
+        "forebay-server:9: not found",
+        False,
+    ),
+    (
+        initializing(terminated={"exitCode": 1, "message": "could not be copied: no space left on device"}),
+        "OverlayFailed",
+        "no space left on device",
+        False,
+    ),
+    (
+        initializing(
+            {"terminated": {"exitCode": 1, "message": "could not be copied"}}, waiting={"reason": "CrashLoopBackOff"}
+        ),
+        "OverlayFailed",
+        "could not be copied",
+        False,
+    ),
+    (
+        initializing({"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: /copy"}}),
+        "OverlayFailed",
+        "exec: /copy",
+        False,
+    ),
     (ended(78, SAID), "UnknownFlag", "no flag X. Remove it", True),
     (ended(1, SAID), "UnknownFlag", "no flag X", False),
     (ended(1, "Traceback: last words"), "ServerFailed", "exit code 1: Traceback: last words", False),
@@ -150,6 +183,8 @@ FINE = [
     pod(),
     unscheduled("waiting for a gate", reason="SchedulingGated"),
     waiting("ContainerCreating", ""),
+    initializing(running={}),
+    initializing({"terminated": {"exitCode": 1}}, terminated={"exitCode": 0}),
     pod(ready=True, state={"running": {}}, lastState={"terminated": {"exitCode": 1}}),
     {"metadata": {"name": "new", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"containers": []}},
 ]

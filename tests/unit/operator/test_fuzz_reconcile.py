@@ -104,6 +104,10 @@ containers = st.fixed_dictionaries(
     },
     optional={"started": st.booleans(), "state": states, "lastState": states},
 )
+init_containers = st.fixed_dictionaries(
+    {"name": st.sampled_from(["forebay-overlay", "sidecar"]), "restartCount": st.integers(0, 20)},
+    optional={"state": states, "lastState": states},
+)
 pod_statuses = sometimes(
     phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
     reason=reasons,
@@ -111,6 +115,7 @@ pod_statuses = sometimes(
     podIP=st.just("10.0.0.1"),
     conditions=conditions("PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"),
     containerStatuses=st.lists(containers, max_size=2),
+    initContainerStatuses=st.lists(init_containers, max_size=1),
 )
 deployment_statuses = sometimes(
     observedGeneration=st.integers(0, 9),

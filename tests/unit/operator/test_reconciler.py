@@ -88,6 +88,18 @@ CASES = [
         "the operator has no server image", "NoServerImage",
         made=False, settings=replace(SETTINGS, gpu_image="", cpu_image=""),
     ),
+    Case(
+        "the operator has no overlay image", "NoOverlayImage", made=False, settings=replace(SETTINGS, overlay_image=""),
+    ),
+    Case(
+        "the pods need no overlay image", "", "", writes=CHILDREN, spec={"overlay": "None"}, made=False,
+        settings=replace(SETTINGS, overlay_image=""),
+    ),
+    Case(
+        "the overlay is a volume, which this Kubernetes cannot mount", "ImageVolumeUnsupported",
+        spec={"overlay": "ImageVolume"}, happens=lambda s: setattr(s, "minor", 34),
+        made=False, done=False, settings=replace(SETTINGS, kubernetes_minor=34),
+    ),
     Case("it is suspended", "Suspended", "True", writes=CHILDREN, spec={"suspend": True}, made=False),
     Case(
         "zero without gateways", "NoGateway",

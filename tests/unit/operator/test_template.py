@@ -167,6 +167,7 @@ CHANGES: Mapping[str, Any] = {
     "env": [{"name": "MAX_MODEL_LEN", "value": "8"}],
     "envFrom": [{"secretRef": {"name": "s"}}],
     "image": "own:1",
+    "overlay": "None",
     "gpu": {"count": 0},
     "resources": {"limits": {"memory": "1Gi"}},
     "auth": {"mode": "None"},

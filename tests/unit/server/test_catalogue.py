@@ -2,7 +2,7 @@
 
 import argparse
 
-from forebay_server.config.catalogue import catalogue
+from forebay_server.config.catalogue import catalogue, find_recognized
 from forebay_server.config.variable_names import ALIASES
 from forebay_server.config.vllm_flags import flags_of
 
@@ -31,3 +31,15 @@ def test_each_variable_is_listed_once_with_its_meaning() -> None:
         "SPECULATIVE_MODEL": "forebay",
     }
     assert {name: status[name] for name in expected} == expected
+
+
+def test_known_names_of_an_environment_have_their_status_and_others_are_absent() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--max-model-len")
+    entries = catalogue(flags_of(parser), ["VLLM_LOGGING_LEVEL"])
+    env = {"MAX_MODEL_LEN": "8", "SWAP_SPACE": "", "PATH": "/bin", "MODEL_NAME": "a", "VLLM_LOGGING_LEVEL": "INFO"}
+    assert find_recognized(env, entries) == {
+        "MAX_MODEL_LEN": "flag",
+        "SWAP_SPACE": "removed",
+        "VLLM_LOGGING_LEVEL": "vllm",
+    }

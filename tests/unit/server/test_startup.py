@@ -61,8 +61,16 @@ def test_the_download_rate_covers_the_last_seconds() -> None:
 
 
 def test_the_report_advises_a_missing_reasoning_parser() -> None:
-    assert describe_startup(Startup(Step.READY), None, "qwen3")["reasoningParser"] == "qwen3"
+    assert describe_startup(Startup(Step.READY), None, reasoning_parser="qwen3")["reasoningParser"] == "qwen3"
     assert "reasoningParser" not in describe_startup(Startup(Step.READY), None)
+
+
+def test_the_version_of_vllm_and_its_variables_are_reported_once_they_are_known() -> None:
+    assert describe_startup(Startup(), None).keys() == {"step", "seconds"}
+    report = describe_startup(Startup(), None, vllm_version="0.32.0", variables={"MAX_MODEL_LEN": "flag"})
+    assert report["vllmVersion"] == "0.32.0"
+    assert report["variables"] == {"MAX_MODEL_LEN": "flag"}
+    assert describe_startup(Startup(), None, variables={})["variables"] == {}, "none of them is known"
 
 
 def test_a_stalled_download_has_no_eta() -> None:

@@ -26,6 +26,7 @@ from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.keys.key_digest_sync import KeyDigestSync
 from forebay_operator.resources import build_deployment, build_service, build_unwatched, list_obsolete
 from forebay_operator.resources.meta import digest
+from forebay_operator.resources.overlay import choose_overlay
 from forebay_operator.resources.pod_spec import choose_image
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.resources.template import is_outdated, keep_template, replace_template
@@ -92,13 +93,19 @@ class ChildWriter:
             ReconcileError: a child cannot be created, or the API server refused it.
         """
         key = endpoint.namespace, endpoint.name
+        overlay = choose_overlay(endpoint, self._settings)
+        if overlay == "ImageVolume":
+            await self._check_image_volumes("the overlay ImageVolume needs")
         if any(source.kind == "image" for source in endpoint.sources):
-            await self._check_image_volumes()
+            await self._check_image_volumes("model images need")
         exists = observed.deployment is not None or self._created.get(key) == endpoint.uid
         # before the Deployment: so the gateways receive requests before the last pod ends
         slice_error = await self._apply_gateway_slices(endpoint, observed, force_refresh, exists)
         if not choose_image(endpoint, self._settings):
             raise ReconcileError(_missing_image(endpoint), retry=False)
+        if overlay != "None" and not self._settings.overlay_image:
+            problem = f"the overlay {overlay} needs the image of Forebay's server, and the operator has none"
+            raise ReconcileError(reasons.NO_OVERLAY_IMAGE.diagnose(problem), retry=False)
         unwatched = build_unwatched(endpoint, self._settings)
         unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
         stuck, live = observed.stuck_revisions, observed.deployment
@@ -212,7 +219,7 @@ class ChildWriter:
                 self._digests.put((endpoint.namespace, endpoint.name), None)
             raise
 
-    async def _check_image_volumes(self) -> None:
+    async def _check_image_volumes(self, what_needs: str) -> None:
         """Raise ReconcileError unless the cluster mounts images as volumes.
 
         Its version is read again where it was too old, because the cluster may have been upgraded.
@@ -221,7 +228,7 @@ class ChildWriter:
         if minor < IMAGE_VOLUME_MINOR:
             minor = await self._cluster.get_minor_version()
         if minor < IMAGE_VOLUME_MINOR:
-            message = f"model images need Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
+            message = f"{what_needs} Kubernetes 1.{IMAGE_VOLUME_MINOR}; this is 1.{minor}"
             raise ReconcileError(reasons.IMAGE_VOLUME_UNSUPPORTED.diagnose(message), retry=True)
 
 

@@ -35,8 +35,9 @@ from forebay_operator.status.conditions import assess, assess_invalid
 from forebay_operator.status.diagnosis import Diagnosis, reasons
 from forebay_operator.status.diagnosis.gpus import needs_nodes
 from forebay_operator.status.diagnosis.preparing import PREPARING_GRACE, find_preparing
-from forebay_operator.status.env_warnings import find_env_warnings, known_names, settable_names
+from forebay_operator.status.env_warnings import find_env_warnings, names_in_pod
 from forebay_operator.status.observed import Observed
+from forebay_operator.status.pod_variables import choose_differences
 from forebay_operator.status.readiness import find_pod_failure, find_slow_start
 from forebay_operator.status.start_progress import ended_run_of, find_unread, run_of
 from forebay_operator.upgrades.coordinator import UpgradeCoordinator
@@ -204,8 +205,10 @@ class Reconciler:
 
     async def _observe(self, run: "_Pass") -> None:
         """Add what is known besides pods and Deployment: warnings about env, gateways, sleep, jobs."""
+        env = run.endpoint.env
+        differences = choose_differences(env, run.observed, run.before.get("lastStart") or {})
         run.observe(
-            env_warnings=find_env_warnings(run.endpoint.env, known_names(), settable_names()),
+            env_warnings=find_env_warnings(env, *names_in_pod(differences)),
             scales=run.endpoint.scaling is not None,
             gateways=self._slice_writer.gateways,
             addresses=self._list_addresses(run),

@@ -160,10 +160,15 @@ class StartupPoller:
         run.unanswered = 0
         reports = self._endpoints[run.key].reports
         before, reports[name] = reports.get(name), report
-        if before is None or (before.step, before.progress) != (report.step, report.progress):
+        if before is None or _visible(before) != _visible(report):
             self._changed(run.key)
         if report.step != "Ready":
             self._schedule_poll(self._interval, name, run)
+
+
+def _visible(report: Report) -> tuple[object, ...]:
+    """The part of a report that the status shows during the start."""
+    return report.step, report.progress, report.variables
 
 
 def _parse(text: str | None) -> Report | None:

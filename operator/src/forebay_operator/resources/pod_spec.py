@@ -7,8 +7,10 @@ import json
 from typing import Any
 
 from forebay_operator import labels
+from forebay_operator.resources.mounts import KEYS_MOUNT, MODEL_MOUNT
+from forebay_operator.resources.overlay import build_init_containers, build_overlay_env, build_start
 from forebay_operator.resources.parallelism import TENSOR_PARALLEL_SIZE, find_tensor_parallel_size
-from forebay_operator.resources.volumes import KEYS_MOUNT, MODEL_MOUNT, build_lora_modules, build_volumes
+from forebay_operator.resources.volumes import build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
 from forebay_operator.spec import PRODUCT_LABELS, Endpoint, Manifest
 from forebay_operator.spec.served_names import find_name_variable
@@ -41,6 +43,8 @@ which many clusters lack. No vendor's plugin sets a taint: the cloud (GKE: nvidi
 def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     """Build the spec of the Deployment's pod template."""
     volumes, mounts = build_volumes(endpoint, settings)
+    server = _build_container(endpoint, settings, mounts)
+    init_containers = build_init_containers(endpoint, settings, server["resources"], server["securityContext"])
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -53,9 +57,11 @@ def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_build_container(endpoint, settings, mounts)],
+        "containers": [server],
         "volumes": volumes,
     }
+    if init_containers:
+        spec["initContainers"] = init_containers
     return spec | _build_placement(endpoint, settings)
 
 
@@ -107,11 +113,12 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
         "name": labels.CONTAINER,
         "image": choose_image(endpoint, settings),
         "imagePullPolicy": settings.pull_policy,
+        **build_start(endpoint, settings),
         "ports": [
             {"name": "http", "containerPort": API_PORT, "protocol": "TCP"},
             {"name": "ops", "containerPort": OPS_PORT, "protocol": "TCP"},
         ],
-        "env": build_env(endpoint),
+        "env": build_env(endpoint, settings),
         "resources": _build_resources(endpoint),
         "startupProbe": _probe("/startupz", period=STARTUP_PERIOD, failures=startup // STARTUP_PERIOD),
         "readinessProbe": _probe("/readyz", period=2, failures=2),
@@ -130,7 +137,7 @@ def _build_container(endpoint: Endpoint, settings: Settings, mounts: list[Manife
     return container
 
 
-def build_env(endpoint: Endpoint) -> list[Manifest]:
+def build_env(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
     """Build the container's variables: the operator's, then the user's. The user's variables replace the defaults."""
     fixed = {
         "FOREBAY_ENDPOINT": endpoint.name,
@@ -146,7 +153,7 @@ def build_env(endpoint: Endpoint) -> list[Manifest]:
     if endpoint.adapters:
         fixed |= {"ENABLE_LORA": "true", "LORA_MODULES": build_lora_modules(endpoint)}
     users = dict(endpoint.variables)
-    defaults = {STARTUP_VARIABLE: str(endpoint.rollout.startup_seconds)}
+    defaults = {STARTUP_VARIABLE: str(endpoint.rollout.startup_seconds), **build_overlay_env(endpoint, settings)}
     if endpoint.model.kind != "hub" and not find_name_variable(users):
         users = {name: variable for name, variable in users.items() if name not in SERVED_NAME_VARIABLES}
         defaults[SERVED_NAME_OVERRIDE] = endpoint.name

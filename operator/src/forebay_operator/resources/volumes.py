@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forebay_operator import labels
+from forebay_operator.resources.mounts import (
+    ADAPTERS_MOUNT,
+    CACHE_MOUNT,
+    CONTROL_MOUNT,
+    KEYS_MOUNT,
+    MODEL_MOUNT,
+    OVERLAY_MOUNT,
+)
+from forebay_operator.resources.overlay import OVERLAY_VOLUME, build_overlay_volume
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest, Source
-
-MODEL_MOUNT = "/model"
-ADAPTERS_MOUNT = "/adapters"
-CACHE_MOUNT = "/cache"
-KEYS_MOUNT = "/run/forebay/keys"
-CONTROL_MOUNT = "/run/forebay/control"
-"""The server's default path of the token for engine control."""
 
 
 @dataclass
@@ -58,6 +60,8 @@ def build_volumes(endpoint: Endpoint, settings: Settings) -> tuple[list[Manifest
     # Optional: without the token control is off, and the pod serves.
     control = {"secretName": labels.control_secret_name(endpoint.name), "optional": True}
     pod_volumes.mount("forebay-control", {"secret": control}, CONTROL_MOUNT, read_only=True)
+    if overlay := build_overlay_volume(endpoint, settings):
+        pod_volumes.mount(OVERLAY_VOLUME, overlay, OVERLAY_MOUNT, read_only=True)
     _mount_source(pod_volumes, "forebay-model", endpoint.model, MODEL_MOUNT, settings)
     for place, adapter in enumerate(endpoint.adapters):
         _mount_source(pod_volumes, f"forebay-adapter-{place}", adapter.source, adapter_mount(adapter.name), settings)

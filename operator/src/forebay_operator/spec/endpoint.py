@@ -31,6 +31,10 @@ MAX_REPLICAS = 1000
 REVISION_VARIABLES = ("MODEL_REVISION", "REVISION")
 """Variables that set the revision of the model; the first wins."""
 
+OverlayMode = Literal["Copy", "ImageVolume", "None"]
+"""How Forebay's server gets into the pod: an init container copies it, its image is mounted as a volume, or the pod's
+image has it."""
+
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -194,6 +198,8 @@ class Spec:
     env: tuple[Manifest, ...] = ()
     env_from: tuple[Manifest, ...] = ()
     image: str = ""
+    overlay: OverlayMode | None = None
+    """If None, the operator's setting."""
     gpu: Gpu = Gpu()
     resources: Manifest = field(default_factory=dict)
     replicas: Annotated[int, Between(0, MAX_REPLICAS)] = FIRST_REPLICAS

@@ -13,6 +13,7 @@ from forebay_operator.spec import Endpoint, Manifest
 from forebay_operator.spec.replicas import remember_replicas
 from forebay_operator.status.diagnosis import Diagnosis
 from forebay_operator.status.observed import Observed, has_loaded
+from forebay_operator.status.pod_variables import choose_differences
 from forebay_operator.status.readiness import STEPS, Readiness, compute_readiness
 from forebay_operator.status.start_progress import find_last_start
 
@@ -47,7 +48,7 @@ def assess(
         "selector": labels.selector_string(endpoint.name),
         "desiredReplicas": endpoint.replicas,
         **_count(observed, wanted),
-        **_describe_start(observed, readiness, previous),
+        **_describe_start(observed, readiness, previous, endpoint.env),
     }
     conditions = _build_conditions(readiness, observed, wanted, endpoint.generation)
     advised = "" if _sets(endpoint, REASONING_PARSER) else status.get("lastStart", {}).get("reasoningParser", "")
@@ -107,8 +108,14 @@ def _count(observed: Observed, wanted: int) -> dict[str, object]:
     return {"ready": f"{ready}/{wanted}", "replicas": len(observed.active), "readyReplicas": ready, **jobs}
 
 
-def _describe_start(observed: Observed, readiness: Readiness, previous: Manifest) -> dict[str, object]:
-    last = find_last_start(observed.active, observed.reports, previous.get("lastStart") or {})
+def _describe_start(
+    observed: Observed, readiness: Readiness, previous: Manifest, env: Sequence[Manifest] = ()
+) -> dict[str, object]:
+    before = previous.get("lastStart") or {}
+    last = find_last_start(observed.active, observed.reports, before)
+    if last is not before and (differences := choose_differences(env, observed, last)):
+        listed = [{"name": name, "status": status} for name, status in differences.items()]
+        last = {**last, "variables": listed}
     start = {"startup": dict(readiness.progress), "lastStart": last}
     return {key: value for key, value in start.items() if value}
 

@@ -1,7 +1,8 @@
 """Finds variables of the user that are probably misspelt, or that have no effect. The reconciler calls it.
 
-server_names.txt has the names that a server understands, with their status. `make names` writes it from the server's
-own parser, and a test compares the two. Other unknown names pass, because a library in the pod may read them.
+server_names.txt has the names that a server with the chart's default vLLM understands, with their status. `make names`
+writes it from the server's own parser, and a test compares the two. A pod with another vLLM may know other names:
+pod_variables.py has the differences. Other unknown names pass, because a library in the pod may read them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,11 @@ from itertools import islice
 from forebay_operator.spec import Manifest
 from forebay_protocol.spelling import find_nearest
 
+ABSENT = "absent"
+"""The status of a name that the vLLM of the pod does not know."""
+
 NO_EFFECT_REASONS = {
+    ABSENT: "the vLLM of the image does not know it",
     "removed": "vLLM has removed it",
     "reserved": "it never sets a flag of vLLM",
     "not-yet": "it is not supported yet",
@@ -37,6 +42,14 @@ def known_names() -> Mapping[str, str]:
 def settable_names() -> frozenset[str]:
     """The variables that have an effect. Only these are suggested for a misspelt name."""
     return frozenset(name for name, status in known_names().items() if status not in NO_SUGGESTION)
+
+
+def names_in_pod(differences: Mapping[str, str]) -> tuple[Mapping[str, str], frozenset[str]]:
+    """The known and the settable names for pods whose vLLM has these differences (see pod_variables.py)."""
+    if not differences:
+        return known_names(), settable_names()
+    known = {**known_names(), **differences}
+    return known, frozenset(name for name in settable_names() | differences.keys() if known[name] not in NO_SUGGESTION)
 
 
 def find_env_warnings(env: Iterable[Manifest], known: Mapping[str, str], settable: frozenset[str]) -> list[str]:

@@ -41,7 +41,7 @@ STATES: Mapping[str, str] = {
     "Idle": "Scaled to zero, or asleep. The gateway holds the next request until a server is started or woken for it.",
     "Scheduling": "Kubernetes is choosing a node for the first pod.",
     "PreparingPod": "The node is preparing the pod's volumes and network.",
-    "PullingImage": "The node is pulling the image of the server and, for oci://, the image of the model.",
+    "PullingImage": "The node is pulling images: of vLLM, of Forebay's server and, for oci://, of the model.",
     "Starting": "The server is running and has not reported its step yet.",
     "Importing": "The server is importing vLLM.",
     "Downloading": "The server is downloading the model. status.startup has percent, bytes a second and seconds left.",

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from forebay_kube.object_conditions import find_condition, is_true
-from forebay_operator.labels import CONTAINER
+from forebay_operator.labels import CONTAINER, REVISION_ANNOTATION
 from forebay_operator.spec import Manifest
 
 SERVER_STEPS = {
@@ -30,6 +30,19 @@ FIRST_SERVER_STAGE = 4
 MAX_POLLED_PODS = 3
 """Loading pods of one endpoint that are polled. The oldest ones are polled, because they are the furthest along."""
 
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
+"""The version of vLLM."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,252}")
+_STATUS = re.compile(r"[a-z][a-z-]{0,15}")
+"""A reported variable, and its status in the server's catalogue."""
+
+MAX_REVISION = 64
+"""The most characters of a revision that the schema allows."""
+
+MAX_VARIABLES = 512
+"""The most variables of a report that are read."""
+
 _PARSER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 """The name of a parser of vLLM."""
 
@@ -46,12 +59,17 @@ class Report:
         seconds: step -> seconds that it took, or has taken so far.
         progress: percent, bytesPerSecond and etaSeconds, where they are known.
         reasoning_parser: the parser that the model's family needs and that env does not set; "" for none.
+        vllm_version: the version of the image's vLLM; "" if unknown.
+        variables: the names of the pod's environment that its vLLM or the server knows, with their status. None if the
+            pod does not report them.
     """
 
     step: str
     seconds: Mapping[str, float] = field(default_factory=dict)
     progress: Mapping[str, int] = field(default_factory=dict)
     reasoning_parser: str = ""
+    vllm_version: str = ""
+    variables: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +94,24 @@ def parse_report(content: Any) -> Report | None:
         step,
         {step: float(value) for step, value in times.items() if _is_number(value)},
         {name: round(value) for name, value in progress.items() if value is not None and _is_number(value)},
-        parser if isinstance(parser := content.get("reasoningParser"), str) and _PARSER.fullmatch(parser) else "",
+        _read_text(content.get("reasoningParser"), _PARSER),
+        _read_text(content.get("vllmVersion"), _VERSION),
+        _read_variables(content.get("variables")),
     )
+
+
+def _read_text(value: object, form: re.Pattern[str]) -> str:
+    return value if isinstance(value, str) and form.fullmatch(value) else ""
+
+
+def _read_variables(content: object) -> Mapping[str, str] | None:
+    if not isinstance(content, dict):
+        return None
+    return {
+        name: status
+        for name, status in islice(content.items(), MAX_VARIABLES)
+        if _VARIABLE.fullmatch(name) and _read_text(status, _STATUS)
+    }
 
 
 def run_of(pod: Manifest) -> str:
@@ -177,8 +211,10 @@ def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], bef
         return before
     seconds = measure_start(last_started, reports[run_of(last_started)])
     start = {"pod": last_started["metadata"]["name"], "startedAt": started_at(last_started), "seconds": seconds}
-    parser = reports[run_of(last_started)].reasoning_parser
-    return {**start, "reasoningParser": parser} if parser else start
+    report = reports[run_of(last_started)]
+    revision = (last_started["metadata"].get("annotations") or {}).get(REVISION_ANNOTATION, "")[:MAX_REVISION]
+    known = {"revision": revision, "reasoningParser": report.reasoning_parser, "vllmVersion": report.vllm_version}
+    return {**start, **{name: value for name, value in known.items() if value}}
 
 
 def started_at(pod: Manifest) -> str:

@@ -32,7 +32,8 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
     for name, flag in settable(flags).items():
         add(name, "flag", **_flag(flag))
     for alias, target in variable_names.ALIASES.items():
-        add(alias, "alias", **_flag(flags[target]))
+        if target in flags:  # which may be missing in another version of vLLM
+            add(alias, "alias", **_flag(flags[target]))
     for name, (key, _) in speculative.CONFIG_FIELDS.items():
         add(name, "forebay", meaning=f"{key} of {speculative.CONFIG}", default=None)
     for name, meaning in settings.DESCRIPTIONS.items():
@@ -47,6 +48,12 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
     for name, instead in variable_names.REMOVED.items():
         add(name, "removed", instead=instead)
     return [entries[name] for name in sorted(entries)]
+
+
+def find_recognized(names: Iterable[str], entries: Iterable[FlagEntry]) -> dict[str, str]:
+    """The names that are in the catalogue, with their status."""
+    statuses = {str(entry["name"]): str(entry["status"]) for entry in entries}
+    return {name: statuses[name] for name in names if name in statuses}
 
 
 def _flag(flag: Flag) -> FlagEntry:

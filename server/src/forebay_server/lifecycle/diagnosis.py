@@ -100,28 +100,28 @@ RULES = (
     ),
     Rule(
         "MissingLibrary",
-        "{architecture}, the architecture of {model}, needs the library {library}, which the server image lacks.",
-        "Set spec.image to an image that has {library}: build it from the server image with pip install.",
+        "{architecture}, the architecture of {model}, needs the library {library}, which the image lacks.",
+        "Set spec.image to an image that has {library}: build it from this image with pip install.",
         pattern=r"architectures? \[?'?(?P<architecture>[\w.]+)'?.*?failed to be inspected.*?"
         r"(?:No module named '|requires the |[Pp]lease install )(?P<library>[\w\[\]-]+)",
     ),
     Rule(
         "BrokenArchitecture",
-        "vLLM supports the architecture {architecture} of {model}, but could not import it in this server image.",
+        "vLLM supports the architecture {architecture} of {model}, but could not import it in this image.",
         "See the container's log for the cause. Set spec.image to an image that can import it.",
         pattern=r"architectures? \[?'?(?P<architecture>[\w.]+)'?.*?failed to be inspected",
     ),
     Rule(
         "UnsupportedArchitecture",
         "This vLLM does not know the architecture {architecture} of {model}.",
-        "Use a model that vLLM supports, or a server image (spec.image) with a vLLM version that does.",
+        "Use a model that vLLM supports, or an image (spec.image) with a vLLM version that does.",
         pattern=r"Model architectures? \[?'?(?P<architecture>[\w.]+)'?.*?"
         r"(?:are not supported for now|is not supported|was supported)",
     ),
     Rule(
         "UnsupportedArchitecture",
         "The transformers library of the image does not know the model type {architecture} of {model}.",
-        "Use a newer server image (spec.image), or set TRUST_REMOTE_CODE=true if the repository brings its own code.",
+        "Use a newer image of vLLM (spec.image), or set TRUST_REMOTE_CODE=true if the repository brings its own code.",
         pattern=r"model type `(?P<architecture>[\w.-]+)` but Transformers does not recognize this architecture",
     ),
     Rule(
@@ -209,13 +209,13 @@ RULES = (
     Rule(
         "DriverTooOld",
         "The NVIDIA driver of the node is too old for this image's CUDA (found version {found}).",
-        "Update the node's driver, or set spec.image to a server image for an older CUDA.",
+        "Update the node's driver, or set spec.image to an image of vLLM for an older CUDA.",
         pattern=r"NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)",
     ),
     Rule(
         "DriverTooOld",
         "The NVIDIA driver of the node is too old for this image's CUDA.",
-        "Update the node's driver, or set spec.image to a server image for an older CUDA.",
+        "Update the node's driver, or set spec.image to an image of vLLM for an older CUDA.",
         pattern=r"CUDA driver version is insufficient for CUDA runtime version"
         r"|unsupported display driver / cuda driver",
     ),
@@ -228,7 +228,7 @@ RULES = (
     Rule(
         "NoGPU",
         "vLLM sees no GPU in this pod.",
-        "Set spec.gpu.count, check that the node has the NVIDIA device plugin, or use a server image for CPUs.",
+        "Set spec.gpu.count, check that the node has the NVIDIA device plugin, or use an image of vLLM for CPUs.",
         pattern=r"Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver on your system"
         r"|no CUDA-capable device is detected",
     ),
@@ -287,14 +287,14 @@ RULES = (
     ),
     Rule(
         "MissingLibrary",
-        "{model} needs {library}, which the server image lacks.",
-        "Set spec.image to an image that has it: build it from the server image with pip install.",
+        "{model} needs {library}, which the image lacks.",
+        "Set spec.image to an image that has it: build it from this image with pip install.",
         pattern=r"packages that were not found in your environment: (?P<library>[\w, -]+)",
     ),
     Rule(
         "MissingLibrary",
-        "{model} needs the library {library}, which the server image lacks.",
-        "Set spec.image to an image that has {library}: build it from the server image with pip install.",
+        "{model} needs the library {library}, which the image lacks.",
+        "Set spec.image to an image that has {library}: build it from this image with pip install.",
         exception="ModuleNotFoundError",
         pattern=r"No module named '(?P<library>\w+)",
     ),

@@ -6,7 +6,7 @@ The downloads and vLLM's log lines advance it. The ops port and the metrics repo
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -104,11 +104,19 @@ class Download:
         return Progress(last, self.total, rate)
 
 
-def describe_startup(startup: Startup, download: Download | None, reasoning_parser: str = "") -> dict[str, object]:
+def describe_startup(
+    startup: Startup,
+    download: Download | None,
+    *,
+    reasoning_parser: str = "",
+    vllm_version: str = "",
+    variables: Mapping[str, str] | None = None,
+) -> dict[str, object]:
     """The startup report as a JSON object: {"step", "seconds": {step: s}}.
 
     During the download it also has "percent", "bytes", "totalBytes", "bytesPerSecond" and, once known, "etaSeconds".
-    "reasoningParser" is the parser that the model's family needs, if no parser is set.
+    "reasoningParser" is the parser that the model's family needs, if no parser is set. "vllmVersion" and "variables"
+    are present once they are known. "variables" has the known names of the environment, with their status.
     """
     step = startup.step
     content: dict[str, object] = {
@@ -117,6 +125,10 @@ def describe_startup(startup: Startup, download: Download | None, reasoning_pars
     }
     if reasoning_parser:
         content["reasoningParser"] = reasoning_parser
+    if vllm_version:
+        content["vllmVersion"] = vllm_version
+    if variables is not None:
+        content["variables"] = dict(variables)
     if step is Step.DOWNLOADING and download is not None:
         progress = download.progress()
         content |= {

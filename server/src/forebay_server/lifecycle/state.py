@@ -1,7 +1,7 @@
 """The state of the server. Its parts write it, and the probes of the ops port read it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,6 +85,11 @@ class ServerState:
         self.reasoning_parser = ""
         """The reasoning parser to recommend in the endpoint's status: the model's family needs it, and the
         user has set no parser."""
+        self.vllm_version = ""
+        """The version of the image's vLLM; "" until it is known."""
+        self.recognized_variables: Mapping[str, str] | None = None
+        """The variables of the environment that the image's vLLM or the server knows, with their status. None until
+        vLLM's parser was read."""
         self.in_flight = InFlight()
 
     def attach_engine(

@@ -56,7 +56,7 @@ def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> OpsAns
         return HTTPStatus.OK, PROMETHEUS, own_metrics(state) + metrics()
     step = state.step
     if path == "/startup":
-        return _json(True, startup.describe_startup(state.startup, state.download, state.reasoning_parser))
+        return _json(True, _describe_startup(state))
     if path == "/startupz":
         return _json(step is Step.READY, {"step": step})
     if path == "/readyz":
@@ -67,6 +67,16 @@ def reply(path: str, state: ServerState, metrics: Callable[[], bytes]) -> OpsAns
         return _json(not sick, {"alive": not sick, "reason": sick})
     body = json.dumps({"error": f"There is no {path} here."}).encode()
     return HTTPStatus.NOT_FOUND, JSON, body
+
+
+def _describe_startup(state: ServerState) -> dict[str, object]:
+    return startup.describe_startup(
+        state.startup,
+        state.download,
+        reasoning_parser=state.reasoning_parser,
+        vllm_version=state.vllm_version,
+        variables=state.recognized_variables,
+    )
 
 
 def _json(good: bool, content: dict[str, object]) -> OpsAnswer:

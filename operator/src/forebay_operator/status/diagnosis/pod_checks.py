@@ -13,7 +13,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from forebay_kube.object_conditions import find_condition
-from forebay_operator.labels import CONTAINER
+from forebay_operator.labels import CONTAINER, INIT_CONTAINER
 from forebay_operator.spec import Manifest
 from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis
@@ -81,8 +81,8 @@ def check_unschedulable(pod: Manifest) -> Diagnosis | None:
 
 
 def check_image(pod: Manifest) -> Diagnosis | None:
-    """The server image or the model image cannot be pulled. The kubelet keeps trying."""
-    waiting = _container_state(pod, "state", "waiting")
+    """The image of a container or of a volume cannot be pulled. The kubelet keeps trying."""
+    waiting = _find_waiting(pod)
     reason = waiting.get("reason")
     if reason not in IMAGE_REASONS:
         return None
@@ -93,7 +93,7 @@ def check_image(pod: Manifest) -> Diagnosis | None:
 
 def check_reference(pod: Manifest) -> Diagnosis | None:
     """A Secret or a ConfigMap that env or envFrom refers to is missing."""
-    waiting = _container_state(pod, "state", "waiting")
+    waiting = _find_waiting(pod)
     if waiting.get("reason") != "CreateContainerConfigError":
         return None
     return recognize(CONFIGURATION, _quote_message(waiting))
@@ -101,11 +101,21 @@ def check_reference(pod: Manifest) -> Diagnosis | None:
 
 def check_container(pod: Manifest) -> Diagnosis | None:
     """The node cannot create the container, for a reason that only its runtime knows."""
-    waiting = _container_state(pod, "state", "waiting")
+    waiting = _find_waiting(pod)
     if waiting.get("reason") in ("CreateContainerError", "RunContainerError", "PreStartHookError"):
         return reasons.CONTAINER_REFUSED.diagnose(_quote_message(waiting))
     ended = _last_end(pod)
     return reasons.CONTAINER_REFUSED.diagnose(_quote_message(ended)) if ended.get("reason") == "StartError" else None
+
+
+def check_overlay(pod: Manifest) -> Diagnosis | None:
+    """The init container could not copy the server."""
+    status = _init_status(pod)
+    ends = ((status.get(when) or {}).get("terminated") or {} for when in ("state", "lastState"))
+    ended: Manifest = next(filter(None, ends), {})
+    if not ended.get("exitCode"):
+        return None
+    return reasons.OVERLAY_FAILED.diagnose(_quote_message(ended))
 
 
 def check_node(pod: Manifest) -> Diagnosis | None:
@@ -179,6 +189,7 @@ CHECKS: tuple[Check, ...] = (
     check_image,
     check_reference,
     check_container,
+    check_overlay,
     check_node,
     check_out_of_memory,
     check_termination_message,
@@ -202,6 +213,18 @@ def _was_ready_after(pod: Manifest, moment: str) -> bool:
 def _server_container(pod: Manifest) -> Manifest:
     containers: list[Manifest] = pod["spec"].get("containers") or []
     return next((container for container in containers if container["name"] == CONTAINER), {})
+
+
+def _init_status(pod: Manifest) -> Manifest:
+    """The status of the init container that copies the server; empty without one."""
+    statuses: list[Manifest] = (pod.get("status") or {}).get("initContainerStatuses") or []
+    return next((status for status in statuses if status["name"] == INIT_CONTAINER), {})
+
+
+def _find_waiting(pod: Manifest) -> Manifest:
+    """The state of the container that waits: the init container, else the server. Empty where none waits."""
+    found: Manifest = (_init_status(pod).get("state") or {}).get("waiting") or _container_state(pod, "state", "waiting")
+    return found
 
 
 def _quote_message(state: Manifest) -> str:

@@ -70,14 +70,20 @@ WAITING_FOR_DELETION = Reason(
 DELETED = Reason("Deleted", "The endpoint is being deleted.", "")
 NO_SERVER_IMAGE = Reason(
     "NoServerImage",
-    "Neither the endpoint nor the chart sets an image of the server.",
+    "Neither the endpoint nor the chart sets an image with vLLM.",
     "Set {value} in the chart, or spec.image",
+    stalled=True,
+)
+NO_OVERLAY_IMAGE = Reason(
+    "NoOverlayImage",
+    "The overlay is Copy or ImageVolume, and the chart names no image of Forebay's server.",
+    "Set server.image in the chart. If the image of the endpoint has the server itself, set spec.overlay: None",
     stalled=True,
 )
 IMAGE_VOLUME_UNSUPPORTED = Reason(
     "ImageVolumeUnsupported",
-    "The model is an oci:// image, and this version of Kubernetes cannot mount images as volumes.",
-    "Use a Hugging Face ID in spec.model, or upgrade the cluster",
+    "The model or the overlay is an image volume, which this version of Kubernetes cannot mount.",
+    "Use a Hugging Face ID in spec.model and the overlay Copy, or upgrade the cluster",
     stalled=True,
 )
 NO_GATEWAY = Reason(
@@ -159,7 +165,8 @@ VOLUME_ELSEWHERE = Reason(
 IMAGE_NOT_FOUND = Reason(
     "ImageNotFound",
     "The registry does not have the image. With the pull policy Never, the node does not have it.",
-    "Correct the image in spec.image or spec.model, or push it. The node retries automatically",
+    "Correct the image in spec.image or spec.model, or server.image of the chart, or push it. The node retries "
+    "automatically",
 )
 IMAGE_PULL_DENIED = Reason(
     "ImagePullDenied",
@@ -201,6 +208,11 @@ REFERENCE_MISSING = Reason(
     "ReferenceMissing",
     "The container cannot be configured, for a reason that this table does not have.",
     "Create or correct what spec.env or spec.envFrom refers to",
+)
+OVERLAY_FAILED = Reason(
+    "OverlayFailed",
+    "The init container could not copy Forebay's server into the pod. The message quotes its output.",
+    "Check server.image of the chart, and the free disk space of the node. The node retries automatically",
 )
 CONTAINER_REFUSED = Reason(
     "ContainerRefused",

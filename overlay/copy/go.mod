@@ -1,0 +1,3 @@
+module forebay.dev/overlay/copy
+
+go 1.24

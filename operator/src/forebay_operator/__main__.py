@@ -4,6 +4,7 @@ The chart's operator Deployment runs it. It reads flags and variables, and then 
 """
 
 import argparse
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ import uvloop
 from forebay_kube.name_list import read_names
 from forebay_kube.own_namespace import read_own_namespace
 from forebay_operator.app import Operator
-from forebay_operator.arguments import read_boolean, read_cidrs, read_peers, read_share
+from forebay_operator.arguments import read_boolean, read_cidrs, read_defaults, read_peers, read_pod_ids, read_share
 from forebay_operator.controller.workers import RESYNC_INTERVAL
+from forebay_operator.settings import POD_IDS
 from forebay_protocol.pod import OPS_PORT
 
 HEALTH_ADDRESS = ":8080"
@@ -62,6 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--allowed-cidrs", "FOREBAY_ALLOWED_CIDRS", "", allowed, type=read_cidrs)
     share = "share that one namespace may use of the gateways' ports that others leave free, above 0 and up to 1"
     add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
+    ids = "runAsUser, runAsGroup and fsGroup of servers' pods, as a JSON object; absent ones are the cluster's choice"
+    add("--pod-ids", "FOREBAY_POD_IDS", json.dumps(POD_IDS), ids, type=read_pod_ids)
+    defaults = "defaults for all endpoints, as JSON: env, envFrom, imagePullSecrets, resources, cache, caBundle"
+    add("--endpoint-defaults", "FOREBAY_ENDPOINT_DEFAULTS", "", defaults, type=read_defaults)
     port = "port of probes, metrics and reports on servers and gateways"
     add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
     rounds = "seconds in which all endpoints, at most 150 of them, are checked against the API server"

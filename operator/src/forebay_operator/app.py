@@ -133,6 +133,8 @@ def build_settings(parsed: argparse.Namespace, kubernetes_minor: int) -> Setting
         ops_peers=parsed.ops_peers,
         cluster_cidrs=parsed.cluster_cidrs,
         allowed_cidrs=parsed.allowed_cidrs,
+        pod_ids=parsed.pod_ids,
+        defaults=parsed.endpoint_defaults,
         kubernetes_minor=kubernetes_minor,
     )
 

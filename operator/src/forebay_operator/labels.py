@@ -15,6 +15,9 @@ REVISION_ANNOTATION = f"{GROUP}/revision"
 UNWATCHED_ANNOTATION = f"{GROUP}/companions"
 """On every Deployment: a digest of the unwatched children, as they were when the Deployment was applied last."""
 
+DEFAULTS_ANNOTATION = f"{GROUP}/defaults"
+"""On a Deployment: the defaults of resources and cache that its pods have. They stay until the endpoint changes."""
+
 ROUTE_API = "gateway.networking.k8s.io/v1"
 
 SELECTORS = {

@@ -1,8 +1,13 @@
 """The operator's settings for the children of endpoints, from its command line. `app` builds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from forebay_operator.spec import Manifest
+from forebay_operator.spec import NO_DEFAULTS, EndpointDefaults, Manifest
+
+POD_USER, POD_GROUP = 2000, 0
+"""The user and group of vLLM's official images."""
+
+POD_IDS = {"runAsUser": POD_USER, "runAsGroup": POD_GROUP, "fsGroup": POD_USER}
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,9 @@ class Settings:
         ops_peers: the peers of a NetworkPolicy that may reach the servers' ops port; empty means all peers.
         cluster_cidrs: networks that servers must not reach.
         allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
+        pod_ids: runAsUser, runAsGroup and fsGroup of servers' pods. Those that are absent are the cluster's choice, as
+            on OpenShift.
+        defaults: the defaults of endpoints' own fields.
     """
 
     gpu_image: str
@@ -32,3 +40,5 @@ class Settings:
     ops_peers: tuple[Manifest, ...] = ()
     cluster_cidrs: tuple[str, ...] = ()
     allowed_cidrs: tuple[str, ...] = ()
+    pod_ids: Manifest = field(default_factory=lambda: POD_IDS)
+    defaults: EndpointDefaults = NO_DEFAULTS

@@ -4,6 +4,7 @@ The reconciler applies it after the objects that its pods mount or need.
 """
 
 from collections.abc import Set
+from typing import Any
 
 from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata, digest, with_applied_digest
@@ -28,12 +29,8 @@ def build_deployment(
         stuck_revisions: the revisions of the active pods while no pod is ready, else empty.
         unwatched: the digest of the unwatched children.
     """
-    pod_spec = build_pod_spec(endpoint, settings)
-    users_annotations = dict(endpoint.pod.annotations)
-    pod_labels = {**endpoint.pod.labels, **labels.child_labels(endpoint.name)}
-    content = {"endpoint": endpoint.uid, "spec": pod_spec, "labels": pod_labels, "annotations": users_annotations}
-    revision = digest(content)
-    metadata = {"labels": pod_labels, "annotations": {**users_annotations, labels.REVISION_ANNOTATION: revision}}
+    template = _build_template(endpoint, settings)
+    revision = template["metadata"]["annotations"][labels.REVISION_ANNOTATION]
     surge, unavailable = (1, 0) if endpoint.rollout.strategy == "Surge" else (0, 1)
     spec = {
         "replicas": endpoint.wanted,
@@ -47,8 +44,24 @@ def build_deployment(
         },
         "progressDeadlineSeconds": find_startup_seconds(endpoint) + STARTUP_MARGIN + SCHEDULING_MARGIN,
         "revisionHistoryLimit": 3,
-        "template": {"metadata": metadata, "spec": pod_spec},
+        "template": template,
     }
     own = build_metadata(endpoint, endpoint.name)
     own["annotations"] = {labels.UNWATCHED_ANNOTATION: unwatched}
+    if endpoint.kept_defaults:
+        own["annotations"][labels.DEFAULTS_ANNOTATION] = endpoint.kept_defaults
     return with_applied_digest({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec})
+
+
+def find_revision(endpoint: Endpoint, settings: Settings) -> str:
+    """The digest of the pod template that an endpoint gets."""
+    return str(_build_template(endpoint, settings)["metadata"]["annotations"][labels.REVISION_ANNOTATION])
+
+
+def _build_template(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
+    pod_spec = build_pod_spec(endpoint, settings)
+    users_annotations = dict(endpoint.pod.annotations)
+    pod_labels = {**endpoint.pod.labels, **labels.child_labels(endpoint.name)}
+    content = {"endpoint": endpoint.uid, "spec": pod_spec, "labels": pod_labels, "annotations": users_annotations}
+    annotations = {**users_annotations, labels.REVISION_ANNOTATION: digest(content)}
+    return {"metadata": {"labels": pod_labels, "annotations": annotations}, "spec": pod_spec}

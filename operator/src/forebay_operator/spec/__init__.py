@@ -1,5 +1,11 @@
 """Parses the manifest of an endpoint: with defaults and checks. Pure; the reconciler calls it."""
 
+from forebay_operator.spec.defaults import (
+    NO_DEFAULTS,
+    EndpointDefaults,
+    complete_endpoint,
+    parse_defaults,
+)
 from forebay_operator.spec.endpoint import (
     SERVED_NAME_VARIABLES,
     Adapter,
@@ -22,12 +28,14 @@ from forebay_operator.spec.validation import MAX_NAME_LENGTH, PRODUCT_LABELS, RE
 
 __all__ = [
     "MAX_NAME_LENGTH",
+    "NO_DEFAULTS",
     "PRODUCT_LABELS",
     "REFUSED_VARIABLES",
     "SERVED_NAME_VARIABLES",
     "Adapter",
     "Auth",
     "Endpoint",
+    "EndpointDefaults",
     "Gpu",
     "InvalidSpec",
     "Manifest",
@@ -39,6 +47,8 @@ __all__ = [
     "Service",
     "Source",
     "Spec",
+    "complete_endpoint",
+    "parse_defaults",
     "parse_endpoint",
     "parse_source",
     "read_duration",

@@ -202,6 +202,15 @@ class Endpoint(Spec):
     name: str
     uid: str
     generation: int
+    inherited_env: frozenset[str] = frozenset()
+    """The names in `env` that came from the defaults of all endpoints."""
+    kept_defaults: str = ""
+    """The defaults of resources and cache that the endpoint has, as JSON; see resources/inheritance.py."""
+
+    @property
+    def own_env(self) -> tuple[Manifest, ...]:
+        """The variables that the endpoint itself sets."""
+        return tuple(variable for variable in self.env if variable["name"] not in self.inherited_env)
 
     @property
     def wanted(self) -> int:

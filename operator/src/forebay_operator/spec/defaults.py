@@ -18,7 +18,7 @@ from forebay_operator.spec.endpoint import (
     Manifest,
     ModelCache,
 )
-from forebay_operator.spec.parsing import InvalidSpec, camel, read_fields
+from forebay_operator.spec.parsing import InvalidSpec, camel, parse_fields
 from forebay_operator.spec.validation import LIMIT_VARIABLES, OWN_PREFIX, REFUSED_VARIABLES
 
 CA_VOLUME = "forebay-ca"
@@ -88,7 +88,7 @@ def parse_defaults(text: str) -> EndpointDefaults:
     if not isinstance(given, Mapping):
         raise InvalidSpec(["server: not an object"])
     problems: list[str] = []
-    values = read_fields(EndpointDefaults, given, "server", problems)
+    values = parse_fields(EndpointDefaults, given, "server", problems)
     if problems:
         raise InvalidSpec(problems)
     defaults = EndpointDefaults(**values)

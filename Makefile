@@ -96,6 +96,7 @@ names: .venv ## Write the list of variables that the operator knows again, from 
 docs: .venv ## Write the pages that are made from the code again
 	$(PY) -m docs.generators.reference > docs/reference.md
 	$(PY) -m docs.generators.troubleshooting > docs/troubleshooting.md
+	$(PY) -m docs.generators.chart
 
 # Always run: bootstrap itself knows what is missing.
 .PHONY: .venv

@@ -62,11 +62,11 @@ def install(env: Mapping[str, str]) -> None:
 
 def chart_values(made: Mapping[str, str]) -> dict[str, Any]:
     """The chart's values for these images. Valkey needs no volume here: the demo's jobs may go with the cluster."""
-    repository, tag = made["operator"].rsplit(":", 1)
+    operator, valkey = (made[name].rsplit(":", 1) for name in ("operator", "valkey"))
     return {
-        "image": {"repository": repository, "tag": tag},
+        "image": {"repository": operator[0], "tag": operator[1]},
         "server": {"cpuImage": made["server"], "gpuImage": made["server"]},
-        "valkey": {"image": made["valkey"], "storage": ""},
+        "valkey": {"image": {"registry": "", "repository": valkey[0], "tag": valkey[1]}, "storage": ""},
     }
 
 

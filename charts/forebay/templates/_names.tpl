@@ -50,10 +50,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- merge (include "forebay.valkey.selector" . | fromYaml) $own .Values.commonLabels | toYaml }}
 {{- end }}
 
-{{/* The annotations of an object: its own (`own`) and commonAnnotations; nothing where there are none. */}}
+{{/* The line with the annotations of an object: its own (`own`) and commonAnnotations; nothing where there are none. */}}
 {{- define "forebay.annotations" -}}
 {{- with merge (deepCopy (.own | default dict)) .root.Values.commonAnnotations }}
-annotations: {{ toJson . }}
+{{- printf "\n  annotations: %s" (toJson .) }}
 {{- end }}
 {{- end }}
 

@@ -26,7 +26,7 @@ def test_an_endpoint_overrides_variables_by_name_and_sources_by_order() -> None:
         "env": [{"name": "HF_HUB_OFFLINE", "value": "1"}, {"name": "DTYPE", "value": "half"}],
         "envFrom": [{"secretRef": {"name": "hub"}}],
     }
-    own = {"env": [{"name": "DTYPE", "value": "auto"}], "envFrom": [{"secretRef": {"name": "own"}}]}
+    own: dict[str, Any] = {"env": [{"name": "DTYPE", "value": "auto"}], "envFrom": [{"secretRef": {"name": "own"}}]}
     found = complete(defaults, **own)
     assert [(each["name"], each["value"]) for each in found.env] == [("HF_HUB_OFFLINE", "1"), ("DTYPE", "auto")]
     assert [each["secretRef"]["name"] for each in found.env_from] == ["hub", "own"]
@@ -120,7 +120,7 @@ def with_defaults(**defaults: Any) -> Settings:
 def deploy(settings: Settings, before: Manifest | None, **spec: Any) -> Manifest:
     """The Deployment that an operator with these settings makes of the endpoint and its Deployment."""
     endpoint = parse_endpoint(endpoint_manifest(**spec))
-    return build_deployment(complete_endpoint(endpoint, choose_defaults(endpoint, settings, before)), settings)
+    return dict(build_deployment(complete_endpoint(endpoint, choose_defaults(endpoint, settings, before)), settings))
 
 
 def read_requests(deployment: Manifest) -> object:

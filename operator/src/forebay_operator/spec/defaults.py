@@ -1,6 +1,6 @@
 """Defaults for all endpoints, from the chart's `server` values. Pure; the reconciler completes each endpoint with them.
 
-What an endpoint sets itself always wins. The chart passes the defaults as one JSON object.
+The endpoint's own fields always take precedence. The chart passes the defaults as one JSON object.
 """
 
 import json
@@ -101,7 +101,7 @@ def complete_endpoint(endpoint: Endpoint, defaults: EndpointDefaults) -> Endpoin
     """Add the defaults that the endpoint does not override.
 
     - env: by name. Of envFrom the endpoint's own sources come last, so they override.
-    - resources: by resource. What the endpoint requests or limits has no default.
+    - resources: by resource. A resource that the endpoint requests or limits has no default.
     - cache: unless the endpoint has a claim or a size. The size 0 means the pod's own disk.
     - imagePullSecrets: in addition to the endpoint's own.
     """

@@ -1,8 +1,10 @@
 """Helm itself rejects invalid values and says why. It needs no cluster for that."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ import yaml
 from cluster.pins import ROOT
 from cluster.tools import host_tools
 from examples.demo import chart_values
+from forebay_operator.spec import parse_defaults
 from tests.kubectl import Manifest
 
 CHART = ROOT / "charts/forebay"
@@ -50,6 +53,16 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
             "at '/gateway/files/s3/endpoint': 's3.example.com' does not match",
         ),
         ("valkey.create=false,gateway.files.s3.bucket=files", "gateway.files.s3.bucket needs valkey.create"),
+        ("gateway.settings.hold_secnds=900", "at '/gateway/settings': additional properties 'hold_secnds' not allowed"),
+        ("gateway.settings.hold_seconds=long", "at '/gateway/settings/hold_seconds': got string, want number"),
+        ("gateway.ingress.enabled=true", "gateway.ingress.hosts is needed"),
+        ("gateway.httpRoute.enabled=true", "gateway.httpRoute.parentRefs is needed"),
+        ("valkey.image=docker.io/valkey/valkey:8.1", "at '/valkey/image': got string, want object"),
+        ("image.digest=sha256:1", "at '/image/digest': 'sha256:1' does not match pattern"),
+        ("proxy.httpProxy=proxy.example:3128", "at '/proxy/httpProxy': 'proxy.example:3128' does not match pattern"),
+        ("server.podSecurityContext.runAsUser=0", "at '/server/podSecurityContext/runAsUser': minimum: got 0, want 1"),
+        ("server.cache.size=100GB", "at '/server/cache/size': '100GB' does not match pattern"),
+        ("podLabels.a=true", "at '/podLabels/a': got boolean, want string"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
         ("image.repository=", "image.repository is needed: no image is published yet; build Dockerfile.operator"),
     ],
@@ -316,6 +329,32 @@ def test_a_single_replica_has_no_disruption_budget_that_would_block_a_drain(helm
         values = f"--set=replicas={replicas}", f"--set=gateway.replicas={replicas}"
         rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
         assert rendered.stdout.count("kind: PodDisruptionBudget") == budgets
+
+
+HOW_TO = ("chart-values", "expose-the-gateway", "caches-and-defaults", "openshift")
+
+
+def blocks_of(page: str) -> list[str]:
+    """The blocks of values on a how-to page. A manifest has an apiVersion at its begin."""
+    text = (ROOT / f"docs/how-to/{page}.md").read_text()
+    return [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if not block.startswith("apiVersion")]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(block, id=f"{page}-{place}") for page in HOW_TO for place, block in enumerate(blocks_of(page))],
+)
+def test_the_values_of_the_how_to_pages_render(helm: Helm, block: str, tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(block)
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", f"--values={tmp_path / 'values.yaml'}")
+    assert rendered.returncode == 0, rendered.stderr
+    objects = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    (operator,) = (
+        each for each in objects if each["kind"] == "Deployment" and "gateway" not in each["metadata"]["name"]
+    )
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    values = {each["name"]: each.get("value", "") for each in container["env"]}
+    parse_defaults(values["FOREBAY_ENDPOINT_DEFAULTS"].replace("$$", "$"))
 
 
 def test_helm_lint_finds_no_problem(helm: Helm) -> None:

@@ -221,13 +221,21 @@ def test_the_demo_has_jobs_without_a_volume(helm: Helm) -> None:
         ("valkey.storage=", "It has no volume (valkey.storage is empty): jobs, results and files are lost"),
         ("valkey.existingSecret=own", "Their jobs are in the Valkey of the Secret own."),
         ("valkey.create=false", "are off. They need valkey.create=true"),
+        (
+            "gateway.ingress.enabled=true,gateway.ingress.hosts[0].host=llm.example",
+            "The Ingress serves it at http://llm.example/v2/ID/openai/v1.",
+        ),
+        (
+            "gateway.httpRoute.enabled=true,gateway.httpRoute.parentRefs[0].name=public",
+            "The HTTPRoute serves it at https://HOST/v2/ID/openai/v1",
+        ),
     ],
 )
-def test_the_notes_say_where_jobs_are_stored(helm: Helm, value: str, sentence: str) -> None:
+def test_the_notes_say_where_jobs_are_stored_and_how_to_call_endpoints(helm: Helm, value: str, sentence: str) -> None:
     dry = "--dry-run=client", f"--set={REPOSITORY}", f"--set={value}"
     notes = helm("install", "forebay", str(CHART), *dry).stdout.partition("\nNOTES:\n")[2]
     assert sentence in notes
-    assert ("stays Pending" in notes) == (value == "logLevel=INFO")
+    assert ("stays Pending" in notes) == (not value.startswith("valkey."))
 
 
 def test_files_are_stored_in_the_bucket_of_the_values(helm: Helm) -> None:

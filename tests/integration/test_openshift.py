@@ -1,8 +1,4 @@
-"""OpenShift's rules, as policies of the API server.
-
-Users of pods are in the range of their namespace. Only clients with the permission for `endpointslices/restricted`
-write EndpointSlices with addresses of pods.
-"""
+"""The operator under OpenShift's rules, which are policies of the API server here."""
 
 import uuid
 from collections.abc import Iterator
@@ -14,63 +10,7 @@ import pytest
 from tests.endpoints import endpoint
 from tests.integration.operator_process import give_chart_access, running_operator
 from tests.kubectl import Kubectl, Manifest, Refused, condition, wait_for
-
-FIRST_USER, LAST_USER = 1000800000, 1000809999
-POLICY = "forebay-test-openshift"
-REGISTRATION = "admissionregistration.k8s.io/v1"
-
-
-def policy(kind: str, group: str, resource: str, content: Manifest) -> Manifest:
-    """A policy for an object of a kind when it is created."""
-    rules = [
-        {"apiGroups": [group], "apiVersions": ["v1"], "resources": [resource], "operations": ["CREATE"]},
-    ]
-    spec = {"matchConstraints": {"resourceRules": rules}, **content}
-    return {"apiVersion": REGISTRATION, "kind": kind, "metadata": {"name": f"{POLICY}-{resource}"}, "spec": spec}
-
-
-def binding(kind: str, resource: str, namespace: str, **spec: object) -> Manifest:
-    """The policy holds in one namespace."""
-    selected = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
-    whole = {"policyName": f"{POLICY}-{resource}", "matchResources": selected, **spec}
-    return {"apiVersion": REGISTRATION, "kind": kind, "metadata": {"name": f"{POLICY}-{resource}"}, "spec": whole}
-
-
-def rules(namespace: str) -> list[Manifest]:
-    """What restricted-v2 does: it gives pods without a user one of the range, and refuses others."""
-    context = f"Object.spec.securityContext{{runAsUser: {FIRST_USER}, fsGroup: {FIRST_USER}}}"
-    changed = f"Object{{spec: Object.spec{{securityContext: {context}}}}}"
-    mutation = f"has(object.spec.securityContext.runAsUser) ? Object{{}} : {changed}"
-    user, group = (f"object.spec.securityContext.{name}" for name in ("runAsUser", "fsGroup"))
-    in_range = f"has({user}) && {user} >= {FIRST_USER} && {user} <= {LAST_USER} && {group} == {FIRST_USER}"
-    message = f"runAsUser must be in the ranges: [{FIRST_USER}, {LAST_USER}]"
-    restricted = (
-        "authorizer.group('discovery.k8s.io').resource('endpointslices').subresource('restricted')"
-        ".namespace(request.namespace).check('create').allowed()"
-    )
-    return [
-        policy(
-            "MutatingAdmissionPolicy",
-            "",
-            "pods",
-            {
-                "reinvocationPolicy": "Never",
-                "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": mutation}}],
-            },
-        ),
-        binding("MutatingAdmissionPolicyBinding", "pods", namespace),
-        policy(
-            "ValidatingAdmissionPolicy", "", "pods", {"validations": [{"expression": in_range, "message": message}]}
-        ),
-        binding("ValidatingAdmissionPolicyBinding", "pods", namespace, validationActions=["Deny"]),
-        policy(
-            "ValidatingAdmissionPolicy",
-            "discovery.k8s.io",
-            "endpointslices",
-            {"validations": [{"expression": restricted, "message": "endpoint addresses are restricted"}]},
-        ),
-        binding("ValidatingAdmissionPolicyBinding", "endpointslices", namespace, validationActions=["Deny"]),
-    ]
+from tests.openshift import FIRST_USER, RESTRICTED, openshift_rules
 
 
 @dataclass
@@ -89,9 +29,6 @@ def project(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
     system, kubectl = control_plane.within(f"openshift-system-{mark}"), control_plane.within(f"project-{mark}")
     for each in (system, kubectl):
         each.run("create", "namespace", each.namespace)
-    made = rules(kubectl.namespace)
-    for rule in made:
-        control_plane.within("").apply(rule)
     names = "plain", "openshift"
     values = {"plain": (), "openshift": ("--set=openshift.enabled=true",)}
     accesses = [
@@ -100,9 +37,8 @@ def project(control_plane: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
         )
         for name in names
     ]
-    yield Project(kubectl, system, *accesses)
-    for rule in made:
-        control_plane.within("").run("delete", rule["kind"], rule["metadata"]["name"])
+    with openshift_rules(control_plane, kubectl.namespace):
+        yield Project(kubectl, system, *accesses)
 
 
 def slice_of(namespace: str) -> Manifest:
@@ -126,7 +62,7 @@ def test_slices_need_the_permission_of_the_value(project: Project) -> None:
         try:
             project.plain.within(project.kubectl.namespace).apply(wanted, *own, "--dry-run=server")
         except Refused as error:
-            return "endpoint addresses are restricted" in str(error)
+            return RESTRICTED in str(error)
         return False
 
     wait_for(is_refused, "the policy holds")

@@ -123,6 +123,13 @@ def test_all_keys_together_have_their_effects(rendered: list[Objects]) -> None:
     assert CRD in rendered[len(ROWS)], "its labels and annotations are checked as well"
 
 
+def test_helm_lint_finds_no_problem_with_all_keys(rendered: list[Objects]) -> None:
+    command = [str(host_tools() / "helm"), "lint", "--strict", str(CHART), "--values=-"]
+    given = json.dumps(merge(json.loads(json.dumps(ALL_VALUES)), {"image": {"repository": "team/operator"}}))
+    linted = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
 def test_no_pod_for_openshift_asks_for_a_user(rendered: list[Objects]) -> None:
     """The SCC restricted-v2 refuses users and groups of volumes outside the range of the namespace."""
     objects = rendered[-1]

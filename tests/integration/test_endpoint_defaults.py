@@ -1,4 +1,4 @@
-"""The operator with defaults for all endpoints, as the chart passes them. Existing endpoints keep some of what they have."""
+"""Defaults for all endpoints, as the chart passes them to the operator. Existing endpoints keep some that they have."""
 
 import json
 from pathlib import Path

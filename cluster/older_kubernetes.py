@@ -57,7 +57,7 @@ def build_servers(version: str) -> Path:
 
 def _linker_flags(module: str) -> str:
     """Flags with the version that the programs report, from the text of a go.mod."""
-    found = re.search(r"^(?:require)?\s*k8s\.io/kubernetes v(\d+)\.(\d+)\.(\d+)$", module, re.MULTILINE)
+    found = re.search(r"^(?:require)?\s*k8s\.io/kubernetes v(\d+)\.(\d+)\.(\d+)\b", module, re.MULTILINE)
     if not found:
         raise StepFailed("go.mod does not name k8s.io/kubernetes", "write `require k8s.io/kubernetes vX.Y.Z`")
     major, minor, patch = found.groups()

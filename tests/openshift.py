@@ -75,6 +75,11 @@ def rules(namespaces: Sequence[str]) -> list[Manifest]:
     ]
 
 
+def knows_rules(admin: Kubectl) -> bool:
+    """Whether the API server has mutating policies, which are new in Kubernetes 1.36."""
+    return "mutatingadmissionpolicies" in admin.run("get", "--raw", f"/apis/{REGISTRATION}")
+
+
 @contextmanager
 def openshift_rules(admin: Kubectl, *namespaces: str) -> Iterator[None]:
     """The rules hold in these namespaces while the context lasts."""

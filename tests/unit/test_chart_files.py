@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.older_kubernetes import MODULES
 from cluster.pins import ROOT
 from docs.generators.chart import COPY, CRD, README, Undocumented, read_values, render
 from forebay_gateway.__main__ import build_parser
@@ -93,6 +94,12 @@ def test_the_ca_bundle_is_at_the_same_place_in_all_pods() -> None:
     assert f"range list {' '.join(json.dumps(name) for name in CA_VARIABLES)} " in template
     assert f"value: {CA_MOUNT}/{CA_FILE}}}" in template
     assert f'"mountPath" "{CA_MOUNT}"' in template
+
+
+def test_the_oldest_version_of_kubernetes_can_be_tested() -> None:
+    """By `make integration KUBERNETES=…`."""
+    oldest = min(MODULES.iterdir(), key=lambda module: int(module.name.partition(".")[2]))
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"] == f">={oldest.name}.0-0"
 
 
 def test_the_chart_names_its_maintainers_and_no_address() -> None:

@@ -2,6 +2,7 @@
 PY := .venv/bin/python
 UV = $${FOREBAY_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/forebay}/uv/bin/uv
 TESTS ?=
+KUBERNETES ?=
 SCALE ?= 100,1000,5000
 IMAGES := cluster/images
 VLLM_TESTS := $(IMAGES)/vllm-tests
@@ -29,8 +30,8 @@ unit: .venv ## Run the tests that need no cluster (seconds)
 	$(PY) -m tests.run unit
 
 .PHONY: integration
-integration: .venv ## Run the tests against a real API server without nodes (minutes)
-	$(PY) -m tests.run integration rights
+integration: .venv ## Run the tests against a real API server without nodes (minutes); KUBERNETES=1.32 for the oldest version
+	FOREBAY_KUBERNETES=$(KUBERNETES) $(PY) -m tests.run integration rights
 
 .PHONY: e2e
 e2e: .venv ## Run the tests on a kind cluster; KEEP_CLUSTER=1 leaves it up for the next run
@@ -96,6 +97,7 @@ names: .venv ## Write the list of variables that the operator knows again, from 
 docs: .venv ## Write the pages that are made from the code again
 	$(PY) -m docs.generators.reference > docs/reference.md
 	$(PY) -m docs.generators.troubleshooting > docs/troubleshooting.md
+	$(PY) -m docs.generators.chart
 
 # Always run: bootstrap itself knows what is missing.
 .PHONY: .venv

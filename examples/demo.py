@@ -71,7 +71,7 @@ def chart_values(made: Mapping[str, str]) -> dict[str, Any]:
     return {
         "image": split(made["operator"]),
         "server": {"image": split(made["forebay-server"]), "cpuImage": vllm, "gpuImage": vllm},
-        "valkey": {"image": made["valkey"], "storage": ""},
+        "valkey": {"image": {"registry": "", **split(made["valkey"])}, "storage": ""},
     }
 
 

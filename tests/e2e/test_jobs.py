@@ -45,7 +45,9 @@ VOLUME = "forebay-e2e-valkey"
 
 def install_with_valkey(kubectl: Kubectl, *settings: str) -> None:
     """Install the chart with its own Valkey on a volume, more settings of it, and webhooks in the cluster."""
-    always = "create=true", f"image={images()['valkey']}", f"storageClassName={VOLUME}", "storage=1Gi"
+    repository, tag = images()["valkey"].rsplit(":", 1)
+    image = "image.registry=", f"image.repository={repository}", f"image.tag={tag}"
+    always = "create=true", *image, f"storageClassName={VOLUME}", "storage=1Gi"
     receivers = "--set=gateway.settings.webhook_namespaces=own"
     install_chart(kubectl, *(f"--set=valkey.{each}" for each in (*always, *settings)), receivers)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.older_kubernetes import chosen_servers
 from cluster.pins import ROOT
 from cluster.redis import found_server
 from cluster.tools import HOST, host_tools
@@ -34,7 +35,7 @@ def whole_control_plane(
     if not HOST.folder.is_dir():
         run_cluster("tools")
     folder = tmp_path_factory.mktemp("control-plane")
-    with start_control_plane(host_tools(), folder, CRD) as plane:
+    with start_control_plane(host_tools(), folder, CRD, servers=chosen_servers()) as plane:
         yield plane
     keep_log(folder)
 

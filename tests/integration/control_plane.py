@@ -123,11 +123,13 @@ def start_control_plane(
     folder: Path,
     crd: Path | None,
     *,
+    servers: Path | None = None,
     controllers: str = CONTROLLERS,
     api_server_flags: tuple[str, ...] = (),
     controller_flags: tuple[str, ...] = (),
 ) -> Iterator[ControlPlane]:
-    """Start the three, with a CRD if one is given, and wait until they are ready.
+    """Start the three, with a CRD if one is given, and wait until they are ready. `servers` has kube-apiserver and
+    kube-controller-manager, if they are not those of `tools`.
 
     The CRD comes before the controllers, since the garbage collector looks for new kinds only every 30 s.
     """
@@ -147,7 +149,7 @@ def start_control_plane(
         "--initial-cluster", f"default={peer_url}",
     )  # fmt: skip
     api_server: tuple[str | Path, ...] = (
-        tools / "kube-apiserver", "--etcd-servers", etcd_url, "--bind-address", "127.0.0.1",
+        (servers or tools) / "kube-apiserver", "--etcd-servers", etcd_url, "--bind-address", "127.0.0.1",
         "--secure-port", str(api_port), "--cert-dir", folder / "certs", "--service-cluster-ip-range", "10.97.0.0/16",
         "--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", folder / "sa.key",
         "--service-account-signing-key-file", folder / "sa.key", "--token-auth-file", folder / "tokens.csv",
@@ -155,8 +157,8 @@ def start_control_plane(
         "--audit-policy-file", policy, "--audit-log-path", folder / "audit.log", *api_server_flags,
     )  # fmt: skip
     controller_manager: tuple[str | Path, ...] = (
-        tools / "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port", "0",
-        "--controllers", controllers, "--service-account-private-key-file", folder / "sa.key",
+        (servers or tools) / "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false",
+        "--secure-port", "0", "--controllers", controllers, "--service-account-private-key-file", folder / "sa.key",
         "--horizontal-pod-autoscaler-sync-period=1s", *controller_flags,
     )  # fmt: skip
     with ExitStack() as stack:

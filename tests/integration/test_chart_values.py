@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from cluster.pins import ROOT
 from cluster.tools import host_tools
 from examples.demo import chart_values
 from forebay_operator.__main__ import build_parser
+from forebay_operator.spec import parse_defaults
 from forebay_operator.spec.inheritance import REFUSED_DOMAINS, REFUSED_KEYS
 from tests.kubectl import Manifest
 
@@ -63,6 +65,16 @@ def helm(run_cluster: Callable[..., None]) -> Helm:
         ),
         ("inheritAnnotations={argocd.argoproj.io/*}", "inheritAnnotations: argocd.argoproj.io/* cannot be inherited"),
         ("inheritLabels={a b}", "at '/inheritLabels/0': 'a b' does not match pattern"),
+        ("gateway.settings.hold_secnds=900", "at '/gateway/settings': additional properties 'hold_secnds' not allowed"),
+        ("gateway.settings.hold_seconds=long", "at '/gateway/settings/hold_seconds': got string, want number"),
+        ("gateway.ingress.enabled=true", "gateway.ingress.hosts is needed"),
+        ("gateway.httpRoute.enabled=true", "gateway.httpRoute.parentRefs is needed"),
+        ("valkey.image=docker.io/valkey/valkey:8.1", "at '/valkey/image': got string, want object"),
+        ("image.digest=sha256:1", "at '/image/digest': 'sha256:1' does not match pattern"),
+        ("proxy.httpProxy=proxy.example:3128", "at '/proxy/httpProxy': 'proxy.example:3128' does not match pattern"),
+        ("server.podSecurityContext.runAsUser=0", "at '/server/podSecurityContext/runAsUser': minimum: got 0, want 1"),
+        ("server.cache.size=100GB", "at '/server/cache/size': '100GB' does not match pattern"),
+        ("podLabels.a=true", "at '/podLabels/a': got boolean, want string"),
         ("valkey.maxMemory=1G", "at '/valkey/maxMemory': '1G' does not match pattern"),
         ("upgrades.mode=Never", "at '/upgrades/mode': value must be one of 'Automatic', 'OnChange', 'Manual'"),
         ("upgrades.maxConcurrent=0", "at '/upgrades/maxConcurrent': minimum: got 0, want 1"),
@@ -94,6 +106,12 @@ def test_the_operator_gets_the_urls_of_the_gateways(helm: Helm) -> None:
         "http://forebay-gateway.system.svc:8080,https://models.example.com,https://b.example.com:8443"
     ]
     assert urls("gateway.enabled=false") == []
+    hosts = [f"gateway.ingress.hosts[{place}].host={host}" for place, host in enumerate(("a.example", "*.b.example"))]
+    hosted = "gateway.ingress.enabled=true", "gateway.urls={https://c.example,https://a.example}", *hosts
+    tls = "gateway.ingress.tls[0].secretName=tls"
+    assert urls(*hosted, tls) == ["http://forebay-gateway.system.svc,https://a.example,https://c.example"]
+    for others in (hosted, (*hosted[1:], tls)):
+        assert urls(*others) == ["http://forebay-gateway.system.svc,https://c.example,https://a.example"]
 
 
 def test_the_operator_gets_the_keys_that_children_inherit(helm: Helm) -> None:
@@ -318,13 +336,21 @@ def test_the_notes_say_how_the_server_gets_into_pods(helm: Helm, value: str, sen
         ("valkey.storage=", "It has no volume (valkey.storage is empty): jobs, results and files are lost"),
         ("valkey.existingSecret=own", "Their jobs are in the Valkey of the Secret own."),
         ("valkey.create=false", "are off. They need valkey.create=true"),
+        (
+            "gateway.ingress.enabled=true,gateway.ingress.hosts[0].host=llm.example",
+            "The Ingress serves it at http://llm.example/v2/ID/openai/v1.",
+        ),
+        (
+            "gateway.httpRoute.enabled=true,gateway.httpRoute.parentRefs[0].name=public",
+            "The HTTPRoute serves it at https://HOST/v2/ID/openai/v1",
+        ),
     ],
 )
-def test_the_notes_say_where_jobs_are_stored(helm: Helm, value: str, sentence: str) -> None:
+def test_the_notes_say_where_jobs_are_stored_and_how_to_call_endpoints(helm: Helm, value: str, sentence: str) -> None:
     dry = "--dry-run=client", f"--set={REPOSITORY}", f"--set={value}"
     notes = helm("install", "forebay", str(CHART), *dry).stdout.partition("\nNOTES:\n")[2]
     assert sentence in notes
-    assert ("stays Pending" in notes) == (value == "logLevel=INFO")
+    assert ("stays Pending" in notes) == (not value.startswith("valkey."))
 
 
 def test_files_are_stored_in_the_bucket_of_the_values(helm: Helm) -> None:
@@ -381,17 +407,17 @@ def test_only_the_operators_probes_and_metrics_are_reachable(helm: Helm) -> None
     """The object alone: what enforces it is the cluster's network."""
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     peers = "--set-json=networkPolicy.from=" + json.dumps([monitoring])
-    everybody = "--set-json=networkPolicy.from=[]"
-    for values, rule in (((everybody,), {}), ((peers,), {"from": [monitoring]})):
+    opened = [{"ports": [{"port": "health"}], "from": [monitoring]}]
+    for values, rules in (((), []), ((peers,), opened)):
         rendered = helm(
             "template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=gateway.enabled=false", *values
         )
         found = {each["kind"]: each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each and "spec" in each}
         policy, pod = found["NetworkPolicy"], found["Deployment"]["template"]
         assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-        assert (policy["policyTypes"], policy["ingress"]) == (["Ingress"], [{"ports": [{"port": "health"}], **rule}])
+        assert (policy["policyTypes"], policy["ingress"]) == (["Ingress"], rules)
         assert [port["name"] for port in pod["spec"]["containers"][0]["ports"]] == ["health"]
-    whole = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}").stdout
+    whole = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", peers).stdout
     policies = [each for each in yaml.safe_load_all(whole) if each and each["kind"] == "NetworkPolicy"]
     (gateway,) = [each["spec"] for each in policies if each["metadata"]["name"] == "forebay-gateway"]
     clients, operators = gateway["ingress"]
@@ -399,7 +425,7 @@ def test_only_the_operators_probes_and_metrics_are_reachable(helm: Helm) -> None
     labels = {"app.kubernetes.io/name": "forebay-operator", "app.kubernetes.io/instance": "forebay"}
     own, monitors = operators["from"]
     assert own == {"podSelector": {"matchLabels": labels}}
-    assert monitors["podSelector"]["matchExpressions"][0]["values"][0] == "prometheus"
+    assert monitors == monitoring
     off = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=networkPolicy.create=false")
     assert "kind: NetworkPolicy\n" not in off.stdout
 
@@ -418,7 +444,7 @@ def test_the_operator_gets_the_settings_of_network_policies(helm: Helm) -> None:
         {"matchLabels": {"kubernetes.io/metadata.name": "own"}}
     ]
     assert peers[0]["podSelector"]["matchLabels"].items() <= operator["metadata"]["labels"].items()
-    assert len(peers) == 3
+    assert len(peers) == 2, "/metrics and /held are closed unless networkPolicy.from opens them"
 
 
 def test_a_single_replica_has_no_disruption_budget_that_would_block_a_drain(helm: Helm) -> None:
@@ -426,6 +452,32 @@ def test_a_single_replica_has_no_disruption_budget_that_would_block_a_drain(helm
         values = f"--set=replicas={replicas}", f"--set=gateway.replicas={replicas}"
         rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", *values)
         assert rendered.stdout.count("kind: PodDisruptionBudget") == budgets
+
+
+HOW_TO = ("chart-values", "expose-the-gateway", "caches-and-defaults", "openshift")
+
+
+def blocks_of(page: str) -> list[str]:
+    """The blocks of values on a how-to page. A manifest has an apiVersion at its begin."""
+    text = (ROOT / f"docs/how-to/{page}.md").read_text()
+    return [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if not block.startswith("apiVersion")]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(block, id=f"{page}-{place}") for page in HOW_TO for place, block in enumerate(blocks_of(page))],
+)
+def test_the_values_of_the_how_to_pages_render(helm: Helm, block: str, tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(block)
+    rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", f"--values={tmp_path / 'values.yaml'}")
+    assert rendered.returncode == 0, rendered.stderr
+    objects = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    (operator,) = (
+        each for each in objects if each["kind"] == "Deployment" and "gateway" not in each["metadata"]["name"]
+    )
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    values = {each["name"]: each.get("value", "") for each in container["env"]}
+    parse_defaults(values["FOREBAY_ENDPOINT_DEFAULTS"].replace("$$", "$"))
 
 
 def test_helm_lint_finds_no_problem(helm: Helm) -> None:
@@ -436,7 +488,7 @@ def test_helm_lint_finds_no_problem(helm: Helm) -> None:
 def test_the_gateways_values_become_its_variables(helm: Helm) -> None:
     values = "--set=gateway.settings.kept_bytes=134217728"
     rendered = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", values)
-    assert '- {name: FOREBAY_GATEWAY_KEPT_BYTES, value: "134217728"}\n' in rendered.stdout
+    assert '- {"name":"FOREBAY_GATEWAY_KEPT_BYTES","value":"134217728"}\n' in rendered.stdout
     without = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", "--set=gateway.enabled=false").stdout
     assert "forebay_gateway" not in without
     assert "--gateway-service" not in without

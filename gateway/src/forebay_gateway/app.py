@@ -20,7 +20,7 @@ from forebay_gateway.endpoints.directory import Directory
 from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.endpoints.watch import watches
 from forebay_gateway.fairness.budgets import Budgets
-from forebay_gateway.job_services import JobServices, open_bucket, open_job_services, open_valkey
+from forebay_gateway.job_services import JobServices, open_bucket, open_job_services, open_proxies, open_valkey
 from forebay_gateway.listeners import Listeners
 from forebay_gateway.metrics import LOOP_LAG
 from forebay_gateway.process_limits import fit_connections, raise_descriptors
@@ -39,7 +39,8 @@ async def run(parsed: argparse.Namespace) -> None:
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
     limits = fit_connections(limits, raise_descriptors())
     client = open_valkey() if parsed.jobs == "valkey" else None
-    open_bucket(parsed, bytes)  # ends the process here where the settings are invalid
+    open_bucket(parsed, bytes)  # ends the process here where the settings are invalid, and so does the next line
+    open_proxies()
     stop = ShutdownSignal()
     api = await ApiClient.connect()
     async with ReadinessProbe(parsed.pod_ops_port) as probe, AsyncExitStack() as parts:

@@ -28,6 +28,7 @@ from forebay_gateway.endpoints.key_authorizer import KeyAuthorizer
 from forebay_gateway.fairness.quotas import Quota
 from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs.dispatcher import Dispatcher
+from forebay_gateway.jobs.egress_proxies import EgressProxies, read_proxies
 from forebay_gateway.jobs.executor import JobExecutor
 from forebay_gateway.jobs.http_api import JobApi
 from forebay_gateway.jobs.job import Job
@@ -112,6 +113,14 @@ async def _open(
         await documents.wait_until_idle()
 
 
+def open_proxies() -> EgressProxies:
+    """Read the HTTP proxies from the environment. Ends the process where they are invalid."""
+    try:
+        return read_proxies(os.environ)
+    except ValueError as error:
+        raise SystemExit(f"the proxies are not configured correctly: {error}") from None
+
+
 def open_bucket(parsed: argparse.Namespace, secret: Callable[[], bytes]) -> Bucket | None:
     """Open the bucket for files. Returns None if no bucket is configured. Ends the process if the settings are invalid.
 
@@ -174,7 +183,9 @@ async def open_job_services(
     async with (
         _open(parsed, client, cipher) as (store, rates, documents),
         _reaping(files := FileStore(documents, bucket), upload_seconds),
-        Webhooks(store, answers, scheduler, receivers, share=parsed.namespace_share) as webhooks,
+        Webhooks(
+            store, answers, scheduler, receivers, share=parsed.namespace_share, proxies=open_proxies()
+        ) as webhooks,
         JobExecutor(store, balancer, answers, scheduler) as executor,
         Dispatcher(store, directory, balancer, activator, executor) as dispatcher,
         BatchProcessor(files, store, cipher, scheduler, answers, max_line_bytes=parsed.body_bytes) as worker,

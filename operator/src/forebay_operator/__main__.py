@@ -4,6 +4,7 @@ The chart's operator Deployment runs it. It reads flags and variables, and then 
 """
 
 import argparse
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,13 +19,16 @@ from forebay_operator.arguments import (
     read_boolean,
     read_cidrs,
     read_count,
+    read_defaults,
     read_inherited_keys,
     read_peers,
+    read_pod_ids,
     read_share,
     read_urls,
     read_window,
 )
 from forebay_operator.controller.workers import RESYNC_INTERVAL
+from forebay_operator.settings import POD_IDS
 from forebay_operator.spec import OverlayMode, UpgradeMode
 from forebay_protocol.pod import OPS_PORT
 
@@ -85,6 +89,10 @@ def _add_pods(add: Callable[..., None]) -> None:
     add("--nvidia-runtime-class", "FOREBAY_NVIDIA_RUNTIME_CLASS", "", "RuntimeClass of pods with NVIDIA GPUs")
     pulls = "imagePullPolicy of server and model images"
     add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=PULL_POLICIES)
+    ids = "runAsUser, runAsGroup and fsGroup of servers' pods, as a JSON object; absent ones are the cluster's choice"
+    add("--pod-ids", "FOREBAY_POD_IDS", json.dumps(POD_IDS), ids, type=read_pod_ids)
+    defaults = "defaults for all endpoints, as JSON: env, envFrom, imagePullSecrets, resources, cache, caBundle"
+    add("--endpoint-defaults", "FOREBAY_ENDPOINT_DEFAULTS", "", defaults, type=read_defaults)
 
 
 def _add_children(add: Callable[..., None]) -> None:

@@ -141,6 +141,8 @@ def build_settings(parsed: argparse.Namespace, kubernetes_minor: int) -> Setting
         allowed_cidrs=parsed.allowed_cidrs,
         inheritance=Inheritance(parsed.inherit_labels, parsed.inherit_annotations),
         upgrades=UpgradeSettings(parsed.upgrade_mode, parsed.upgrade_max_concurrent, parsed.upgrade_window),
+        pod_ids=parsed.pod_ids,
+        defaults=parsed.endpoint_defaults,
         kubernetes_minor=kubernetes_minor,
     )
 

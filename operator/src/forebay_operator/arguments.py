@@ -6,7 +6,8 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from forebay_kube.name_list import read_names
-from forebay_operator.spec import Manifest
+from forebay_operator.settings import POD_IDS
+from forebay_operator.spec import EndpointDefaults, InvalidSpec, Manifest, parse_defaults
 from forebay_operator.spec.inheritance import check_pattern
 from forebay_operator.upgrade_window import UpgradeWindow, parse_window
 
@@ -39,6 +40,30 @@ def read_window(text: str) -> UpgradeWindow | None:
         return parse_window(text) if text else None
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def read_defaults(text: str) -> EndpointDefaults:
+    """Parse the defaults for all endpoints, a JSON object. Raises ArgumentTypeError for anything else."""
+    try:
+        return parse_defaults(text)
+    except InvalidSpec as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def read_pod_ids(text: str) -> Manifest:
+    """Parse the IDs of servers' pods, a JSON object of runAsUser, runAsGroup and fsGroup. Raises ArgumentTypeError for
+    anything else."""
+    try:
+        ids = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(ids, dict) or not ids.keys() <= POD_IDS.keys():
+        raise argparse.ArgumentTypeError(f"not an object with {', '.join(POD_IDS)}")
+    if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in ids.values()):
+        raise argparse.ArgumentTypeError("an ID is a whole number of 0 or more")
+    if ids.get("runAsUser") == 0:
+        raise argparse.ArgumentTypeError("runAsUser 0 is root, and the pods do not run as root")
+    return ids
 
 
 def read_peers(text: str) -> tuple[Manifest, ...]:

@@ -24,6 +24,9 @@ TEMPLATE_ANNOTATION = f"{GROUP}/template"
 UPGRADE_ANNOTATION = f"{GROUP}/upgrade"
 """On an endpoint: each new value approves the upgrade to the current pod template once."""
 
+DEFAULTS_ANNOTATION = f"{GROUP}/defaults"
+"""On a Deployment: the defaults of resources and cache that its pods have. They stay until the endpoint changes."""
+
 ROUTE_API = "gateway.networking.k8s.io/v1"
 
 SELECTORS = {

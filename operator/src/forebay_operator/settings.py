@@ -1,9 +1,22 @@
 """The operator's settings for the children of endpoints, from its command line. `app` builds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from forebay_operator.spec import NO_INHERITANCE, Inheritance, Manifest, OverlayMode, UpgradeMode
+from forebay_operator.spec import (
+    NO_DEFAULTS,
+    NO_INHERITANCE,
+    EndpointDefaults,
+    Inheritance,
+    Manifest,
+    OverlayMode,
+    UpgradeMode,
+)
 from forebay_operator.upgrade_window import UpgradeWindow
+
+POD_USER, POD_GROUP = 2000, 0
+"""The user and group of vLLM's official images."""
+
+POD_IDS = {"runAsUser": POD_USER, "runAsGroup": POD_GROUP, "fsGroup": POD_USER}
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,9 @@ class Settings:
         allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
         inheritance: the labels and annotations of endpoints that their children get.
         upgrades: how endpoints get a pod template that only the operator has changed.
+        pod_ids: runAsUser, runAsGroup and fsGroup of servers' pods. Those that are absent are the cluster's choice, as
+            on OpenShift.
+        defaults: the defaults of endpoints' own fields.
     """
 
     gpu_image: str
@@ -60,3 +76,5 @@ class Settings:
     allowed_cidrs: tuple[str, ...] = ()
     inheritance: Inheritance = NO_INHERITANCE
     upgrades: UpgradeSettings = UpgradeSettings()
+    pod_ids: Manifest = field(default_factory=lambda: POD_IDS)
+    defaults: EndpointDefaults = NO_DEFAULTS

@@ -17,6 +17,7 @@ from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.jobs import lookups
 from forebay_gateway.jobs import receivers as receivers_module
 from forebay_gateway.jobs import webhooks as module
+from forebay_gateway.jobs.egress_proxies import NO_PROXIES, EgressProxies
 from forebay_gateway.jobs.job import State
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.receivers import Receivers, read_networks
@@ -32,10 +33,17 @@ JOBS_BYTES = 10 << 20
 class Gateway:
     """A store and what delivers its webhooks."""
 
-    def __init__(self, networks: str = LOOPBACK, *, answers: int = 1 << 30, namespaces: str = "") -> None:
+    def __init__(
+        self,
+        networks: str = LOOPBACK,
+        *,
+        answers: int = 1 << 30,
+        namespaces: str = "",
+        proxies: EgressProxies = NO_PROXIES,
+    ) -> None:
         self.store = MemoryJobStore(JOBS_BYTES, share=1.0)
         receivers = Receivers(read_networks(networks), namespaces.split(), "cluster.local")
-        self.webhooks = Webhooks(self.store, Quota(answers), FairScheduler(), receivers, pause=0.01)
+        self.webhooks = Webhooks(self.store, Quota(answers), FairScheduler(), receivers, proxies=proxies, pause=0.01)
 
     async def finish_job(
         self, url: str, namespace: str = "home", *, job_id: str = "job-1", output: str = "out"

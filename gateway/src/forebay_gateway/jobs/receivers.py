@@ -3,11 +3,15 @@
 A client gives the URL. So it may lead only to internet addresses, and to networks and Services that the gateway's
 settings allow. The address of the connection itself is checked, however the URL spells it. A Service is recognized by
 its name in the cluster's DNS, which must not be an alias (ExternalName).
+
+Through an HTTP proxy, the proxy looks up the name and connects. So the address of the connection cannot be checked
+here. The host in the URL is, and the addresses that this cluster's DNS has for it.
 """
 
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +60,10 @@ NO_SERVICE = tuple(
 )
 """Networks without Services: loopback, link-local, multicast."""
 
+LOCAL_DOMAINS = ("localhost", "local", "internal", "home.arpa", "svc")
+"""Domains that are not part of the internet (RFC 6761, RFC 6762, RFC 8375; `internal` is reserved by ICANN; `svc` are
+Services). Metadata services have names in `internal`."""
+
 OWN_NAMESPACE = "own"
 """In the list of allowed namespaces: the namespace of the job's endpoint."""
 
@@ -65,6 +73,7 @@ API_SERVER_NAME = ("kubernetes", "default")
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_HOST = re.compile(r"[a-z0-9_]([-a-z0-9_.]{0,251}[a-z0-9_])?")
 
 
 class Receivers:
@@ -116,6 +125,24 @@ class Receivers:
         if any(_real_address(address) in network for network in NO_SERVICE):
             raise OSError(f"{address} is not the address of a Service")
 
+    def check_host_for_proxy(self, host: str) -> None:
+        """Raise OSError where a proxy must not connect to the host of a URL.
+
+        An address is checked as by `check_address`, in every form that a resolver reads: 127.1, 0x7f.0.0.1. A name must
+        be one of the internet.
+        """
+        name = host.rstrip(".").lower()
+        try:
+            self.check_address(_read_address(name))
+            return
+        except ValueError:
+            pass
+        if not _HOST.fullmatch(name):
+            raise OSError(f"{host} is not the name of a host")
+        local = (*LOCAL_DOMAINS, self._domain)
+        if "." not in name or any(name == domain or name.endswith(f".{domain}") for domain in local):
+            raise OSError(f"{host} is not a name of the internet; to call it without the proxy, add it to noProxy")
+
     def _check(self, address: str) -> None:
         real = _real_address(address)
         if real == self._api_server:
@@ -140,6 +167,18 @@ def _real_address(address: str) -> Any:
             return ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
         return parsed.ipv4_mapped or parsed.sixtofour or parsed
     return parsed
+
+
+def _read_address(host: str) -> str:
+    """The address that a host spells, also in the short and hexadecimal forms of IPv4. Raises ValueError for a name."""
+    try:
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        return str(ipaddress.IPv4Address(socket.inet_aton(host)))
+    except OSError:
+        raise ValueError(f"{host!r} is no address") from None
 
 
 def _address_or_none(text: str) -> Any:

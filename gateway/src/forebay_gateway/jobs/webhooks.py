@@ -1,7 +1,8 @@
 """Delivers webhooks. When a job ends, it POSTs the answer of /status to the URL. The receiver must answer with 200.
 
 The store gives each delivery to one gateway at a time; where that gateway dies, another delivers. So a receiver gets a
-delivery at least once, and possibly twice. Redirects are not followed.
+delivery at least once, and possibly twice. Redirects are not followed. Receivers on the internet are called through the
+HTTP proxy, where there is one.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from yarl import URL
 
 from forebay_gateway.fairness.quotas import UNCOUNTED_BYTES, Quota, Reservation
 from forebay_gateway.fairness.scheduler import FairScheduler
+from forebay_gateway.jobs.egress_proxies import NO_PROXIES, EgressProxies
 from forebay_gateway.jobs.job import Job, describe_job, render
 from forebay_gateway.jobs.lookups import TENANT, Lookups, NameResolver, ServiceResolver
 from forebay_gateway.jobs.receivers import Receivers
@@ -61,6 +63,7 @@ class Webhooks:
     Args:
         answers: the budget for the content in memory.
         share: a namespace's part of MAX_WEBHOOKS.
+        proxies: the HTTP proxies for receivers that are no Services.
         pause: seconds between two attempts.
     """
 
@@ -72,10 +75,12 @@ class Webhooks:
         receivers: Receivers,
         *,
         share: float = 0.5,
+        proxies: EgressProxies = NO_PROXIES,
         pause: float = WEBHOOK_RETRY_INTERVAL,
     ) -> None:
         self._store = store
         self._receivers = receivers
+        self._proxies = proxies
         self._pause = pause
         self._answers = answers
         self._scheduler = scheduler
@@ -92,11 +97,12 @@ class Webhooks:
         self._session = _open_session(NameResolver(self._lookups), self._receivers.check_address)
         resolver = ServiceResolver(self._lookups, self._receivers)
         self._services = _open_session(resolver, self._receivers.check_service_address)
+        self._proxied = _open_session(NameResolver(self._lookups), lambda _: None)  # it connects only to proxies
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._draining = self._closing = True
-        for session in (self._session, self._services):
+        for session in (self._session, self._services, self._proxied):
             await session.close()  # before the tasks are cancelled, see ApiServer.close
         self._lookups.close()
         for task in self._tasks:
@@ -212,12 +218,32 @@ class Webhooks:
         headers = {"Content-Type": "application/json", ID_HEADER: f"{job.id}-{ended}"}
         try:
             url = URL(job.submission.webhook)
-            inside = self._receivers.is_service(url.raw_host or "", job.endpoint[0])
-            session = self._services if inside else self._session
-            async with session.post(url, data=content, headers=headers, allow_redirects=False) as reply:
+            session, proxy = self._services, ""
+            if not self._receivers.is_service(url.raw_host or "", job.endpoint[0]):
+                session, proxy = self._session, self._proxies.find(url)
+            if proxy:
+                await self._check_proxied(url)
+                session = self._proxied
+            async with session.post(
+                url, data=content, headers=headers, allow_redirects=False, proxy=proxy or None
+            ) as reply:
                 return "" if reply.status == 200 else f"it answered {reply.status}"
         except (OSError, aiohttp.ClientError, ValueError, TimeoutError) as error:
             return str(error) or repr(error)
+
+    async def _check_proxied(self, url: URL) -> None:
+        """Raise OSError where the proxy must not call a URL.
+
+        A name that only the proxy can look up is allowed. Whether it leads inside is then up to the proxy's own rules.
+        """
+        host = url.raw_host or ""
+        self._receivers.check_host_for_proxy(host)
+        try:
+            found = await self._lookups.look_up(host, url.port or 0, socket.AF_UNSPEC, socket.AI_ADDRCONFIG)
+        except socket.gaierror:
+            return
+        for *_, address in found:
+            self._receivers.check_address(str(address[0]))
 
 
 def _open_session(resolver: AbstractResolver, check: Callable[[str], None]) -> aiohttp.ClientSession:

@@ -25,10 +25,11 @@ from forebay_operator.controller.status_writer import StatusWriter
 from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.keys.key_digest_sync import KeyDigestSync
 from forebay_operator.pods.startup_poller import StartupPoller
+from forebay_operator.resources.kept_defaults import choose_defaults
 from forebay_operator.resources.meta import find_controller
 from forebay_operator.resources.route import ROUTE_CONDITION, route_id
 from forebay_operator.settings import Settings
-from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, parse_endpoint
+from forebay_operator.spec import Endpoint, InvalidSpec, Manifest, complete_endpoint, parse_endpoint
 from forebay_operator.spec.replicas import choose_replicas, lacks_replicas
 from forebay_operator.status.addresses import list_addresses
 from forebay_operator.status.conditions import assess, assess_invalid
@@ -130,11 +131,12 @@ class Reconciler:
                 self.force_refresh(key)  # this pass looks at no child
             return await self._fill_in_replicas(manifest, before, observed, force_refresh)
         try:
-            endpoint = parse_endpoint(manifest, self._settings.inheritance)
+            parsed = parse_endpoint(manifest, self._settings.inheritance)
         except InvalidSpec as error:
             problem = reasons.INVALID_SPEC.diagnose(str(error))
             await self._report_unusable(manifest, before, observed, problem, force_refresh)
             return True
+        endpoint = complete_endpoint(parsed, choose_defaults(parsed, self._settings, deployment))
         run = _Pass(key, endpoint, manifest, before, force_refresh, observed)
         for phase in (
             self._make_children,
@@ -205,7 +207,7 @@ class Reconciler:
 
     async def _observe(self, run: "_Pass") -> None:
         """Add what is known besides pods and Deployment: warnings about env, gateways, sleep, jobs."""
-        env = run.endpoint.env
+        env = run.endpoint.own_env
         differences = choose_differences(env, run.observed, run.before.get("lastStart") or {})
         run.observe(
             env_warnings=find_env_warnings(env, *names_in_pod(differences)),

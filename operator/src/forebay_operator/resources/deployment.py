@@ -35,9 +35,8 @@ def build_deployment(
         unwatched: the digest of the unwatched children.
         live: the Deployment as it is now, if it exists.
     """
-    pod_spec = build_pod_spec(endpoint, settings)
-    metadata = build_pod_metadata(endpoint, pod_spec, live)
-    revision = metadata["annotations"][labels.REVISION_ANNOTATION]
+    template = _build_template(endpoint, settings, live)
+    revision = template["metadata"]["annotations"][labels.REVISION_ANNOTATION]
     surge, unavailable = (1, 0) if endpoint.rollout.strategy == "Surge" else (0, 1)
     spec = {
         "replicas": endpoint.wanted,
@@ -51,8 +50,20 @@ def build_deployment(
         },
         "progressDeadlineSeconds": find_startup_seconds(endpoint) + STARTUP_MARGIN + SCHEDULING_MARGIN,
         "revisionHistoryLimit": 3,
-        "template": {"metadata": metadata, "spec": pod_spec},
+        "template": template,
     }
     own = build_metadata(endpoint, endpoint.name)
     own["annotations"] = {**own.get("annotations", {}), labels.UNWATCHED_ANNOTATION: unwatched}
+    if endpoint.kept_defaults:
+        own["annotations"][labels.DEFAULTS_ANNOTATION] = endpoint.kept_defaults
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": spec}
+
+
+def find_revision(endpoint: Endpoint, settings: Settings) -> str:
+    """The digest of the pod template that an endpoint gets."""
+    return str(_build_template(endpoint, settings)["metadata"]["annotations"][labels.REVISION_ANNOTATION])
+
+
+def _build_template(endpoint: Endpoint, settings: Settings, live: Manifest | None = None) -> dict[str, Any]:
+    pod_spec = build_pod_spec(endpoint, settings)
+    return {"metadata": build_pod_metadata(endpoint, pod_spec, live), "spec": pod_spec}

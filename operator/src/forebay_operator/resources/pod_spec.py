@@ -29,9 +29,6 @@ slow."""
 
 STARTUP_PERIOD = 2
 STARTUP_VARIABLE = "VLLM_STARTUP_TIMEOUT"
-POD_USER, POD_GROUP = 2000, 0
-"""The user and group of vLLM's official images."""
-
 GPU_TAINTS = {"nvidia.com": "nvidia.com/gpu", "amd.com": "amd.com/gpu"}
 """Domain of a GPU resource -> the key of the taint on nodes with such GPUs, also for shares of them (MIG).
 
@@ -51,9 +48,7 @@ def build_pod_spec(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
         "terminationGracePeriodSeconds": PRE_STOP_SLEEP + endpoint.rollout.drain_seconds + EXIT_TIME,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": POD_USER,
-            "runAsGroup": POD_GROUP,
-            "fsGroup": POD_USER,
+            **settings.pod_ids,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },

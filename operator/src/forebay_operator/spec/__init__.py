@@ -1,5 +1,11 @@
 """Parses the manifest of an endpoint: with defaults and checks. Pure; the reconciler calls it."""
 
+from forebay_operator.spec.defaults import (
+    NO_DEFAULTS,
+    EndpointDefaults,
+    complete_endpoint,
+    parse_defaults,
+)
 from forebay_operator.spec.endpoint import (
     Adapter,
     Auth,
@@ -25,12 +31,14 @@ from forebay_operator.spec.validation import MAX_NAME_LENGTH, PRODUCT_LABELS, RE
 
 __all__ = [
     "MAX_NAME_LENGTH",
+    "NO_DEFAULTS",
     "NO_INHERITANCE",
     "PRODUCT_LABELS",
     "REFUSED_VARIABLES",
     "Adapter",
     "Auth",
     "Endpoint",
+    "EndpointDefaults",
     "Gpu",
     "Inheritance",
     "Inherited",
@@ -47,6 +55,8 @@ __all__ = [
     "Spec",
     "Upgrade",
     "UpgradeMode",
+    "complete_endpoint",
+    "parse_defaults",
     "parse_endpoint",
     "parse_source",
     "read_duration",

@@ -231,6 +231,15 @@ class Endpoint(Spec):
     """The spec as the API server has it."""
     upgrade_approval: str = ""
     """The value of the annotation that approves an upgrade; "" without it."""
+    default_env: frozenset[str] = frozenset()
+    """The names in `env` that came from the defaults of all endpoints."""
+    kept_defaults: str = ""
+    """The defaults of resources and cache that the endpoint has, as JSON; see resources/kept_defaults.py."""
+
+    @property
+    def own_env(self) -> tuple[Manifest, ...]:
+        """The variables that the endpoint itself sets."""
+        return tuple(variable for variable in self.env if variable["name"] not in self.default_env)
 
     @property
     def wanted(self) -> int:

@@ -47,7 +47,7 @@ def parse_endpoint(manifest: Manifest, inheritance: Inheritance = NO_INHERITANCE
     if not isinstance(spec, Mapping):
         raise InvalidSpec([f"spec: {spec!r} is not an object"])
     problems = list(find_in_name(metadata["name"]))
-    values = _read_fields(Spec, spec, "spec", problems)
+    values = parse_fields(Spec, spec, "spec", problems)
     if problems:
         raise InvalidSpec(problems)
     endpoint = Endpoint(
@@ -76,8 +76,11 @@ def _hints(kind: type) -> Mapping[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _read_fields(kind: Any, given: Manifest, path: str, problems: list[str]) -> dict[str, Any]:
-    """The given fields as arguments for the dataclass `kind`. Unknown fields are ignored."""
+def parse_fields(kind: Any, given: Manifest, path: str, problems: list[str]) -> dict[str, Any]:
+    """Parse the given fields into arguments for the dataclass `kind`. Unknown fields are ignored.
+
+    Each value that cannot be read adds a sentence to `problems`.
+    """
     values = {}
     for one in fields(kind):
         value, place = given.get(camel(one.name)), f"{path}.{camel(one.name)}"
@@ -112,7 +115,7 @@ def _read(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return tuple(_read(of, item, f"{path}[{place}]", problems) for place, item in enumerate(value))
     if is_dataclass(kind) and isinstance(value, Mapping):
         before = len(problems)
-        values = _read_fields(kind, value, path, problems)
+        values = parse_fields(kind, value, path, problems)
         return kind(**values) if len(problems) == before else None  # type: ignore[operator]
     expected = Mapping if is_dataclass(kind) else kind
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):

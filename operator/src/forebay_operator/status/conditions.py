@@ -48,7 +48,7 @@ def assess(
         "selector": labels.selector_string(endpoint.name),
         "desiredReplicas": endpoint.replicas,
         **_count(observed, wanted),
-        **_describe_start(observed, readiness, previous, endpoint.env),
+        **_describe_start(observed, readiness, previous, endpoint.own_env),
     }
     conditions = _build_conditions(readiness, observed, wanted, endpoint.generation)
     advised = "" if _sets(endpoint, REASONING_PARSER) else status.get("lastStart", {}).get("reasoningParser", "")

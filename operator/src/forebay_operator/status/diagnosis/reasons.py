@@ -191,12 +191,12 @@ IMAGE_PULL_FAILED = Reason(
 )
 SECRET_MISSING = Reason(
     "SecretMissing",
-    "A Secret that spec.auth, spec.env, spec.envFrom or spec.pod.volumes names does not exist.",
+    "A Secret of spec.auth, env, envFrom or pod.volumes, or of the chart's server.envFrom, is missing.",
     "Create it in the endpoint's namespace. The endpoint then continues automatically",
 )
 CONFIG_MAP_MISSING = Reason(
     "ConfigMapMissing",
-    "A ConfigMap that spec.env, spec.envFrom or spec.pod.volumes names does not exist.",
+    "A ConfigMap of spec.env, envFrom or pod.volumes, or of the chart's caBundle, does not exist.",
     "Create it in the endpoint's namespace. The endpoint then continues automatically",
 )
 ENTRY_MISSING = Reason(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, reject
 from hypothesis import strategies as st
 
-from forebay_operator.resources.pod_spec import build_env
+from forebay_operator.resources.pod_template.pod_spec import build_env
 from forebay_operator.spec import Endpoint, parse_endpoint, served_names
 from forebay_protocol.env_lists import SERVED_NAME_OVERRIDE, SERVED_NAME_VARIABLES
 from forebay_server.config.env_to_flags import resolve_flags

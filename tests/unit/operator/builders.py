@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from forebay_operator.resources.pod_spec import build_pod_spec
+from forebay_operator.resources.pod_template.pod_spec import build_pod_spec
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, parse_endpoint
 from forebay_operator.status.conditions import assess

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from cluster.pins import ROOT
-from forebay_operator.resources.mounts import OVERLAY_MOUNT
-from forebay_operator.resources.pod_spec import build_pod_spec
+from forebay_operator.resources.pod_template.mounts import OVERLAY_MOUNT
+from forebay_operator.resources.pod_template.pod_spec import build_pod_spec
 from forebay_operator.settings import Settings
 from forebay_operator.spec import OverlayMode, parse_endpoint
 from overlay.byte_code import PLACE

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from forebay_operator.resources.parallelism import find_tensor_parallel_size
-from forebay_operator.resources.pod_spec import build_pod_spec
+from forebay_operator.resources.pod_template.parallelism import find_tensor_parallel_size
+from forebay_operator.resources.pod_template.pod_spec import build_pod_spec
 from forebay_operator.settings import Settings
 from forebay_operator.spec import parse_endpoint
 from tests.kubectl import Manifest

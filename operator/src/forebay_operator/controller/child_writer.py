@@ -26,8 +26,8 @@ from forebay_operator.gateway_slices.slice_writer import SliceWriter
 from forebay_operator.keys.key_digest_sync import KeyDigestSync
 from forebay_operator.resources import build_deployment, build_service, build_unwatched, list_obsolete
 from forebay_operator.resources.meta import digest
-from forebay_operator.resources.overlay import choose_overlay
-from forebay_operator.resources.pod_spec import choose_image
+from forebay_operator.resources.pod_template.overlay import choose_overlay
+from forebay_operator.resources.pod_template.pod_spec import choose_image
 from forebay_operator.resources.secret import build_control_secret
 from forebay_operator.resources.template import is_outdated, keep_template, replace_template
 from forebay_operator.settings import Settings

@@ -8,8 +8,8 @@ from typing import Any
 
 from forebay_operator import labels
 from forebay_operator.resources.meta import build_metadata
-from forebay_operator.resources.pod_metadata import build_pod_metadata
-from forebay_operator.resources.pod_spec import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
+from forebay_operator.resources.pod_template.pod_metadata import build_pod_metadata
+from forebay_operator.resources.pod_template.pod_spec import STARTUP_MARGIN, build_pod_spec, find_startup_seconds
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forebay_operator import labels
-from forebay_operator.resources.mounts import (
+from forebay_operator.resources.pod_template.mounts import (
     ADAPTERS_MOUNT,
     CACHE_MOUNT,
     CONTROL_MOUNT,
@@ -16,7 +16,7 @@ from forebay_operator.resources.mounts import (
     MODEL_MOUNT,
     OVERLAY_MOUNT,
 )
-from forebay_operator.resources.overlay import OVERLAY_VOLUME, build_overlay_volume
+from forebay_operator.resources.pod_template.overlay import OVERLAY_VOLUME, build_overlay_volume
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest, Source
 

@@ -7,7 +7,7 @@ mounted as a volume, or copied by an init container. An image that has the serve
 from typing import Any
 
 from forebay_operator import labels
-from forebay_operator.resources.mounts import CACHE_MOUNT, OVERLAY_MOUNT
+from forebay_operator.resources.pod_template.mounts import CACHE_MOUNT, OVERLAY_MOUNT
 from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest, OverlayMode
 

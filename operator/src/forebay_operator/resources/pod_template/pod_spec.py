@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 from forebay_operator import labels
-from forebay_operator.resources.mounts import KEYS_MOUNT, MODEL_MOUNT
-from forebay_operator.resources.overlay import build_init_containers, build_overlay_env, build_start
-from forebay_operator.resources.parallelism import TENSOR_PARALLEL_SIZE, find_tensor_parallel_size
-from forebay_operator.resources.volumes import build_lora_modules, build_volumes
+from forebay_operator.resources.pod_template.mounts import KEYS_MOUNT, MODEL_MOUNT
+from forebay_operator.resources.pod_template.overlay import build_init_containers, build_overlay_env, build_start
+from forebay_operator.resources.pod_template.parallelism import TENSOR_PARALLEL_SIZE, find_tensor_parallel_size
+from forebay_operator.resources.pod_template.volumes import build_lora_modules, build_volumes
 from forebay_operator.settings import Settings
 from forebay_operator.spec import PRODUCT_LABELS, Endpoint, Manifest
 from forebay_operator.spec.served_names import find_name_variable

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tests.endpoints import endpoint, exists
+from tests.integration.kubelet import play_kubelet
 from tests.integration.operator_process import running_operator
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
@@ -14,6 +15,7 @@ DEFAULTS = {
     "resources": {"gpu": {"requests": {"cpu": "2", "memory": "8Gi"}}},
     "cache": {"size": "10Gi", "storageClassName": "fast", "accessModes": ["ReadWriteMany"]},
 }
+RUNNING = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
 KEPT = {name: DEFAULTS[name] for name in ("resources", "cache")}
 """Those that an existing endpoint does not get."""
 
@@ -43,7 +45,7 @@ def test_new_endpoints_get_the_defaults_and_existing_ones_keep_what_they_have(
         assert kubectl.get("pvc", "old-cache") is None
     with running_operator(operators_kubectl, tmp_path / "all", watched, f"--endpoint-defaults={json.dumps(DEFAULTS)}"):
         for name in ("old", "new"):
-            wait_for(lambda each=name: check_pods(kubectl, each), f"{name} has all defaults")  # type: ignore[misc]
+            wait_for(lambda each=name: check_pods(kubectl, each), f"{name} has all defaults, in its turn")  # type: ignore[misc]
             claim = kubectl.get("pvc", f"{name}-cache") or {}
             assert claim["spec"]["storageClassName"] == "fast"
             assert condition(kubectl.get("iep", name), "EnvRecognized")["status"] == "True", "it is not the user's typo"
@@ -52,7 +54,15 @@ def test_new_endpoints_get_the_defaults_and_existing_ones_keep_what_they_have(
         kubectl.run("delete", "iep", "old", "new")
 
 
+def run_pods(kubectl: Kubectl) -> None:
+    """Let all pods run. An endpoint that only starts has no turn in a wave."""
+    for pod in kubectl.list("pods"):
+        if pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]:
+            play_kubelet(kubectl, pod["metadata"]["name"], RUNNING)
+
+
 def check_pods(kubectl: Kubectl, name: str) -> bool:
+    run_pods(kubectl)
     pod = (kubectl.get("deployment", name) or {})["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     values = {each["name"]: each.get("value") for each in container["env"]}

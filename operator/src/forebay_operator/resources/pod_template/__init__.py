@@ -1,1 +1,1 @@
-"""Builds the pod template of an endpoint's Deployment: the pod's spec and its metadata. Pure; deployment.py calls it."""
+"""Builds the pod template of an endpoint: the spec and the metadata of its pods. Pure; deployment.py calls it."""

@@ -1,5 +1,6 @@
 """The control plane with our CRD, shared by all integration tests; each test has its own namespace."""
 
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,23 @@ from tests.integration.faulty_proxy import FaultyProxy, kubectl_through, server_
 from tests.integration.gateway_process import Gateway, namespaced_gateway, running_gateway
 from tests.integration.operator_probes import leads
 from tests.integration.operator_process import give_access, running_operator
+from tests.integration.rendered_chart import Helm
 from tests.integration.stored_jobs import JOB_STORE_BYTES, opened
 from tests.integration.valkey_process import ValkeyServer, running_valkey
 from tests.kubectl import Kubectl, wait_for
 
 CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
+
+
+@pytest.fixture(scope="session")
+def helm(run_cluster: Callable[..., None]) -> Helm:
+    run_cluster("tools")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(host_tools() / "helm"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    return run
 
 
 @pytest.fixture(scope="session")

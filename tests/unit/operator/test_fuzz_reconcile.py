@@ -180,15 +180,8 @@ class Reconciling(RuleBasedStateMachine):
         """A process of the operator begins, of another release than the one before: its memory is empty."""
         settings = next(self.releases)
         self.upgrades = UpgradeCoordinator(settings.upgrades, lambda _: None)
-        self.reconciler, self.gateways = build_reconciler(
-            self.server,
-            self.cache,
-            KEY,
-            lambda: self.now,
-            reports=self.reports,
-            settings=settings,
-            upgrades=self.upgrades,
-        )
+        known: dict[str, Any] = {"reports": self.reports, "settings": settings, "upgrades": self.upgrades}
+        self.reconciler, self.gateways = build_reconciler(self.server, self.cache, KEY, lambda: self.now, **known)
 
     # What users do.
 

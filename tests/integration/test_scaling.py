@@ -96,7 +96,7 @@ def test_the_status_counts_queued_jobs(operator: ScalingStage) -> None:
     told = {"queued": 1, "running": 0}
     wait_for(lambda: (operator.kubectl.get("iep", "one") or {})["status"].get("jobs") == told, "the status shows it")
     header, row = (line.split() for line in operator.kubectl.run("get", "iep", "one", "-o", "wide").splitlines())
-    assert (header[5:7], row[5:7]) == (["QUEUED", "RUNNING"], ["1", "0"])
+    assert (header[6:8], row[6:8]) == (["QUEUED", "RUNNING"], ["1", "0"])
     assert operator.replicas() == 0, "its priority is low"
     assert send(port, "POST", "/v2/one/purge-queue", {}, key)[0] == 200
 

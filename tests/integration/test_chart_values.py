@@ -285,7 +285,7 @@ def test_only_the_operators_probes_and_metrics_are_reachable(helm: Helm) -> None
         found = {each["kind"]: each["spec"] for each in yaml.safe_load_all(rendered.stdout) if each and "spec" in each}
         policy, pod = found["NetworkPolicy"], found["Deployment"]["template"]
         assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-        assert (policy["policyTypes"], policy["ingress"]) == (["Ingress"], rules)
+        assert (policy["policyTypes"], policy.get("ingress", [])) == (["Ingress"], rules)
         assert [port["name"] for port in pod["spec"]["containers"][0]["ports"]] == ["health"]
     whole = helm("template", "forebay", str(CHART), f"--set={REPOSITORY}", peers).stdout
     policies = [each for each in yaml.safe_load_all(whole) if each and each["kind"] == "NetworkPolicy"]

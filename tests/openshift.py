@@ -13,6 +13,18 @@ FIRST_USER, LAST_USER = 1000800000, 1000809999
 RESTRICTED = "endpoint addresses are restricted"
 """The message for a slice of a client without the permission."""
 
+PROBE: Manifest = {
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "a",
+            "image": "a",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ],
+}
+"""A pod without a user that the Pod Security Standard "restricted" allows."""
+
 POLICY = "forebay-test-openshift"
 REGISTRATION = "admissionregistration.k8s.io/v1"
 
@@ -84,8 +96,7 @@ def knows_rules(admin: Kubectl) -> bool:
 def openshift_rules(admin: Kubectl, *namespaces: str) -> Iterator[None]:
     """The rules hold in these namespaces while the context lasts."""
     everywhere, made = admin.within(""), rules(namespaces)
-    container = {"name": "a", "image": "a"}
-    probe = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": {"containers": [container]}}
+    probe = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": PROBE}
 
     def gives_user(namespace: str) -> bool:
         found = admin.within(namespace).apply(probe, "--dry-run=server")

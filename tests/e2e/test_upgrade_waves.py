@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -92,6 +93,14 @@ def find_pods(kubectl: Kubectl, name: str) -> dict[str, str]:
     return {pod["metadata"]["uid"]: pod["metadata"]["labels"]["pod-template-hash"] for pod in pods}
 
 
+def find_replaced(kubectl: Kubectl) -> tuple[str, ...]:
+    """The endpoints that have pods of two templates, at one moment: all pods come from one answer."""
+    labels = [pod["metadata"]["labels"] for pod in kubectl.list("pods", "forebay.dev/endpoint")]
+    templates = {(each["forebay.dev/endpoint"], each["pod-template-hash"]) for each in labels}
+    count = Counter(name for name, _ in templates)
+    return tuple(name for name in ENDPOINTS if count[name] > 1)
+
+
 def addresses(kubectl: Kubectl) -> list[str]:
     """The URL and the key of each endpoint, and the expected answer."""
     words = ((f"http://{name}.{kubectl.namespace}.svc/v1", read_key(kubectl, name), TEXT) for name in ENDPOINTS)
@@ -119,7 +128,7 @@ def test_a_template_change_replaces_one_endpoint_after_the_other(
             waits = [has_template(kubectl, name, imagePullPolicy=policy) for name in ENDPOINTS]
 
             def is_complete(waits: list[Callable[[], bool]] = waits) -> bool:
-                in_progress.add(tuple(name for name in ENDPOINTS if len(set(find_pods(kubectl, name).values())) > 1))
+                in_progress.add(find_replaced(kubectl))
                 return all(wait() for wait in waits)
 
             wait_for(is_complete, "both endpoints have the new template", timeout=300)

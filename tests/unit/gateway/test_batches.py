@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from forebay_gateway.batches.bucket import Bucket
-from forebay_gateway.batches.contents import PART_BYTES, TextContent
+from forebay_gateway.batches.contents import PART_BYTES, FileWriter, TextContent
 from forebay_gateway.batches.document_store import MemoryDocumentStore
 from forebay_gateway.batches.file_store import FileStore
 from forebay_gateway.batches.http_api import BatchApi, BatchApiCall
@@ -24,7 +24,7 @@ from forebay_gateway.batches.jsonl import (
     render_unanswered,
 )
 from forebay_gateway.batches.objects import new_batch, new_file, page
-from forebay_gateway.batches.upload import BadUpload, max_upload_seconds, read_upload
+from forebay_gateway.batches.upload import BadUpload, max_upload_seconds, read_upload, receive_upload
 from forebay_gateway.fairness.quotas import TEXT_OVERHEAD, Quota, memory_of, memory_of_utf8
 from forebay_gateway.fairness.scheduler import FairScheduler
 from forebay_gateway.http.body_stream import BodyStream
@@ -242,6 +242,7 @@ def test_a_large_file_is_read(size: int) -> None:
         ("multipart/form-data; boundary=x", b"nothing of it", "cannot be read"),
         ("multipart/form-data; boundary=x", form(('name="purpose"', b"batch")), "no file"),
         ("multipart/form-data; boundary=x", form(('name="file"', b"\xff\xfe")), "UTF-8"),
+        ("multipart/form-data; boundary=x", form(('name="file"', b"a"), ('name="file"', b"b")), "more than one file"),
         (
             "multipart/form-data; boundary=x",
             form(('name="file"', b""), ('name="expires_after[seconds]"', b"x")),
@@ -256,9 +257,15 @@ def test_a_large_file_is_read(size: int) -> None:
         ("multipart/form-data; boundary=x", form(*[('name="x"', b"")] * 17), "more than 16 parts"),
     ],
 )
-def test_an_invalid_upload_is_rejected(content_type: str, body: bytes, said: str) -> None:
+async def test_an_invalid_upload_is_rejected(content_type: str, body: bytes, said: str) -> None:
+    """Complete, and while it arrives, as without and with a bucket."""
     with pytest.raises(BadUpload, match=said):
         read_upload(content_type, body).decode()
+    stream = BodyStream(lambda: None, lambda: None)
+    stream.feed(body)
+    stream.end()
+    with pytest.raises(BadUpload, match=said):
+        await receive_upload(content_type, stream, FileWriter(cast(Bucket, _Objects()), "files"), MIB)
 
 
 class _Objects:

@@ -2,14 +2,13 @@
 it."""
 
 import codecs
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forebay_gateway.batches.contents import PART_BYTES, FileWriter
 from forebay_gateway.http.body_stream import BodyStream
 from forebay_gateway.http.errors import Refused, file_too_large
 from forebay_gateway.http.form_reader import FormField, FormReader
-from forebay_gateway.http.multipart import Part, is_form, read_parts
+from forebay_gateway.http.multipart import is_form, read_parts
 
 MAX_UPLOAD_PARTS = 16
 MAX_UPLOAD_FIELD_BYTES = 512
@@ -71,72 +70,87 @@ def read_upload(content_type: str, body: bytes | bytearray) -> Upload:
     """Read a form from a complete body. Raises BadUpload."""
     if not is_form(content_type):
         raise BadUpload(NOT_A_FORM)
+    form, content = _UploadForm(), memoryview(b"")
     try:
-        parts = {part.name: part for part in read_parts(content_type, body, MAX_UPLOAD_PARTS)}
+        for part in read_parts(content_type, body, MAX_UPLOAD_PARTS):
+            if form.begin_field(part.name, part.filename):
+                content = part.content
+            else:
+                form.add_value(part.name, part.content)
     except ValueError as error:
         raise BadUpload(f"The form cannot be read: {error}.") from None
-    file = parts.pop("file", None)
-    if file is None:
-        raise BadUpload(NO_FILE, "file")
-    retention, purpose = (_read_field(parts, name) for name in (EXPIRY_FIELD, "purpose"))
-    return Upload(file.filename or "file", purpose, _read_seconds(retention), file.content)
+    fields = form.finish()
+    return Upload(fields.filename, fields.purpose, fields.retention, content)
 
 
 async def receive_upload(content_type: str, body: BodyStream, writer: FileWriter, max_bytes: int) -> UploadFields:
     """Read a form while it arrives, and write its file of up to `max_bytes`. Raises BadUpload, Refused, Unavailable."""
     if not is_form(content_type):
         raise BadUpload(NOT_A_FORM)
-    form = _IncomingForm(writer, max_bytes)
+    form = _UploadForm()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    field: FormField | None = None
+    is_file = False
     try:
         reader = FormReader(content_type, MAX_UPLOAD_PARTS)
         while data := await body.read():
-            for field, piece in reader.feed(data):
-                await form.handle_piece(field, piece)
+            for each, piece in reader.feed(data):
+                if each != field:
+                    field, is_file = each, form.begin_field(each.name, each.filename)
+                if not is_file:
+                    form.add_value(each.name, piece)
+                    continue
+                if writer.size + len(piece) > max_bytes:
+                    raise Refused(file_too_large(max_bytes))
+                decoder.decode(piece)
+                await writer.write(piece)
         reader.close()
-        return form.finish()
+        fields = form.finish()
+        decoder.decode(b"", final=True)
+        return fields
     except UnicodeDecodeError:
         raise BadUpload(NOT_UTF8, "file") from None
     except ValueError as error:
         raise BadUpload(f"The form cannot be read: {error}.") from None
 
 
-class _IncomingForm:
-    """A form that is still arriving."""
+class _UploadForm:
+    """The rules for the fields of a form, in the order in which they are read."""
 
-    def __init__(self, writer: FileWriter, max_bytes: int) -> None:
-        self._writer = writer
-        self._max_bytes = max_bytes
-        self._file: FormField | None = None
-        self._fields: dict[str, bytes] = {}
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+    def __init__(self) -> None:
+        self._filename: str | None = None
+        self._values: dict[str, bytes] = {}
 
-    async def handle_piece(self, field: FormField, piece: bytes) -> None:
-        """Handle a piece of a field. Raises BadUpload, Refused, UnicodeDecodeError and Unavailable."""
-        if field.name == "file":
-            self._file = self._file or field
-            if field != self._file:
+    def begin_field(self, name: str, filename: str | None) -> bool:
+        """Begin a field. Of two fields with one name, the last counts. Returns whether it is the file.
+
+        Raises BadUpload for a second file.
+        """
+        if name == "file":
+            if self._filename is not None:
                 raise BadUpload("The form has more than one file.", "file")
-            if self._writer.size + len(piece) > self._max_bytes:
-                raise Refused(file_too_large(self._max_bytes))
-            self._decoder.decode(piece)
-            await self._writer.write(piece)
+            self._filename = filename or "file"
+            return True
+        if name in READ_FIELDS:
+            self._values[name] = b""
+        return False
+
+    def add_value(self, name: str, piece: bytes | memoryview) -> None:
+        """Add a piece to a field that is not the file. Raises BadUpload."""
+        if name not in READ_FIELDS:
             return
-        if field.name not in READ_FIELDS:
-            return
-        # each field begins with an empty piece, so the last of two fields with one name counts
-        self._fields[field.name] = value = self._fields[field.name] + piece if piece else b""
-        if len(value) > MAX_UPLOAD_FIELD_BYTES:
-            raise _too_long(field.name)
+        if len(self._values[name]) + len(piece) > MAX_UPLOAD_FIELD_BYTES:
+            raise BadUpload(f"{name} is longer than {MAX_UPLOAD_FIELD_BYTES} bytes.", name)
+        self._values[name] += bytes(piece)
 
     def finish(self) -> UploadFields:
-        """Check the complete form, and return its fields. Raises BadUpload and UnicodeDecodeError."""
-        if self._file is None:
+        """Check the complete form, and return its fields. Raises BadUpload."""
+        if self._filename is None:
             raise BadUpload(NO_FILE, "file")
-        self._decoder.decode(b"", final=True)
         retention, purpose = (
-            self._fields.get(name, b"").decode(errors="replace") for name in (EXPIRY_FIELD, "purpose")
+            self._values.get(name, b"").decode(errors="replace") for name in (EXPIRY_FIELD, "purpose")
         )
-        return UploadFields(self._file.filename or "file", purpose, _read_seconds(retention))
+        return UploadFields(self._filename, purpose, _read_seconds(retention))
 
 
 def _read_seconds(text: str) -> int | None:
@@ -144,15 +158,3 @@ def _read_seconds(text: str) -> int | None:
     if text and not (text.isdecimal() and len(text) <= MAX_SECONDS_DIGITS):
         raise BadUpload(f"{EXPIRY_FIELD} must be a number of up to {MAX_SECONDS_DIGITS} digits.", "expires_after")
     return int(text) if text else None
-
-
-def _read_field(parts: Mapping[str, Part], name: str) -> str:
-    if name not in parts:
-        return ""
-    if len(parts[name].content) > MAX_UPLOAD_FIELD_BYTES:
-        raise _too_long(name)
-    return bytes(parts[name].content).decode(errors="replace")
-
-
-def _too_long(name: str) -> BadUpload:
-    return BadUpload(f"{name[:MAX_UPLOAD_FIELD_BYTES]} is longer than {MAX_UPLOAD_FIELD_BYTES} bytes.", name)

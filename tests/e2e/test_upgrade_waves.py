@@ -94,8 +94,14 @@ def find_pods(kubectl: Kubectl, name: str) -> dict[str, str]:
 
 
 def find_replaced(kubectl: Kubectl) -> tuple[str, ...]:
-    """The endpoints that have pods of two templates, at one moment: all pods come from one answer."""
-    labels = [pod["metadata"]["labels"] for pod in kubectl.list("pods", "forebay.dev/endpoint")]
+    """The endpoints that have pods of two templates, at one moment: all pods come from one answer.
+
+    Pods that have ended do not count, although they are listed until they are deleted: their GPUs are free.
+    """
+    pods = [
+        pod for pod in kubectl.list("pods", "forebay.dev/endpoint") if pod["status"]["phase"] in ("Pending", "Running")
+    ]
+    labels = [pod["metadata"]["labels"] for pod in pods]
     templates = {(each["forebay.dev/endpoint"], each["pod-template-hash"]) for each in labels}
     count = Counter(name for name, _ in templates)
     return tuple(name for name in ENDPOINTS if count[name] > 1)

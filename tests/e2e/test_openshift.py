@@ -3,14 +3,15 @@
 The test installs the chart with values-openshift.yaml, and afterwards again without it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
 
 from cluster.pins import ROOT
+from tests.e2e.canned import canned
 from tests.e2e.forebay import CHART, SYSTEM, Clients, images, install_chart, wait_for_key
-from tests.e2e.scale_to_zero import QUICK, address, is_idle, pods
+from tests.e2e.scale_to_zero import QUICK, SERVED, TEXT, address, is_idle, pods
 from tests.kubectl import Kubectl, Manifest
 from tests.openshift import FIRST_USER, openshift_rules
 
@@ -33,21 +34,38 @@ def users_of(found: list[Manifest]) -> set[int]:
     return {pod["spec"]["securityContext"]["runAsUser"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
 
-def test_all_pods_run_as_a_user_of_their_namespace(restricted: Kubectl, clients: Clients) -> None:
+def canned_model() -> tuple[Manifest, str]:
+    """An endpoint that answers with a fixed text, and a part of it."""
+    env = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.005"}
+    variables = [{"name": name, "value": value} for name, value in env.items()]
+    return canned("smollm2", env=[{**SERVED, "value": "smollm2"}, *variables]), TEXT
+
+
+def real_model() -> tuple[Manifest, str]:
+    """The endpoint of the demo, and a part of its answer."""
+    manifest: Manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
+    return manifest, "Paris"
+
+
+@pytest.mark.parametrize("model", [canned_model, pytest.param(real_model, marks=pytest.mark.soak)])
+def test_all_pods_run_as_a_user_of_their_namespace(
+    restricted: Kubectl, clients: Clients, model: Callable[[], tuple[Manifest, str]]
+) -> None:
     system = restricted.within(SYSTEM)
     for workload in ("deployment/forebay", "deployment/forebay-gateway", "statefulset/forebay-valkey"):
         system.run("rollout", "status", workload, "--timeout=300s")
-    manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
-    manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "10s", "stabilization": QUICK}}
+    manifest, expected = model()
+    manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "5s", "stabilization": QUICK}}
     restricted.apply(manifest)
     is_idle(restricted, "smollm2")
     base, key, _ = address(restricted, "smollm2")
     wait_for_key(clients, base, key)
     env = {"OPENAI_BASE_URL": base, "OPENAI_API_KEY": key}
-    for _ in range(2):
+    for start in range(2):
+        if start:
+            is_idle(restricted, "smollm2")
         answer = clients.run_inside(ROOT / "examples/ask.py", "smollm2", "What is the capital of France?", env=env)
-        assert "Paris" in answer
+        assert expected in answer
         assert users_of(pods(restricted, "smollm2")) == {FIRST_USER}
-        is_idle(restricted, "smollm2")
     assert users_of(system.list("pods")) == {FIRST_USER}
     restricted.delete("iep", "smollm2")

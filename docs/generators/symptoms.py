@@ -88,8 +88,8 @@ kubectl get iep NAME -o jsonpath='{.status.lastStart}'
 - With `spec.auth.secretName`, only the keys of that Secret are valid.
 - Each value of the Secret is one key of at least 16 characters. Two keys in one value do not work, and shorter keys
   are ignored.
-- The gateway notices a new or changed key within a minute of the first request with this key. Until then it answers 401.
-  The pods can take a minute or two.
+- The gateway notices a new or changed key within a minute of the first request with this key. Until then it answers
+  401. The pods can take a minute or two.
 - The key of another endpoint gets 401 from the pods, and 404 from the gateway.
 - The event `KeyReplaced` in `kubectl describe iep NAME` means that the Secret was deleted and has a new key.
 - The gateway knows the first 64 keys of an endpoint. The pods know all of them.

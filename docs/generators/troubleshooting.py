@@ -36,7 +36,7 @@ CONDITIONS = """
 | ModelLoaded | At least one pod has the model in memory. |
 | EnvRecognized | No variable in `env` looks misspelled or without effect. The message may recommend one more. |
 | RouteReady | Every Gateway in `spec.route.parentRefs` has accepted the route. |
-| UpToDate | The endpoint has the current pod template. If False, an [upgrade](how-to/upgrade.md) waits, runs or failed. |
+| UpToDate | The endpoint has the current pod template. If False, an [upgrade](how-to/upgrade.md) waits or runs. |
 
 `kubectl wait --for=condition=Ready`, Flux and Helm's `--wait` use these conditions:
 

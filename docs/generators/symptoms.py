@@ -87,7 +87,7 @@ kubectl get iep NAME -o jsonpath='{.status.lastStart}'
 
 - With `spec.auth.secretName`, only the keys of that Secret are valid.
 - Each value of the Secret is one key of at least 16 characters. Two keys in one value do not work. With a shorter key,
-  a pod does not start (`InvalidKeys`). A running pod ignores a shorter key.
+  a pod does not start, and the message names the key. A running pod ignores a shorter key.
 - The gateway notices a new or changed key within a minute of the first request with this key. Until then it answers
   401. The pods can take a minute or two.
 - The key of another endpoint gets 401 from the pods, and 404 from the gateway.

@@ -39,11 +39,11 @@ STEPS: Mapping[str, tuple[str, Callable[[Manifest], bool]]] = {
         "/apis/forebay.dev/v1alpha1/namespaces/{}/inferenceendpoints",
         lambda found: found["spec"].get("replicas") == 1,
     ),
-    "its Deployment is (operator)": (
+    "its Deployment is scaled (operator)": (
         "/apis/apps/v1/namespaces/{}/deployments",
         lambda found: found["spec"].get("replicas") == 1,
     ),
-    "the pod is made (Kubernetes)": ("/api/v1/namespaces/{}/pods", lambda _: True),
+    "the pod is created (Kubernetes)": ("/api/v1/namespaces/{}/pods", lambda _: True),
     "scheduled (Kubernetes)": (
         "/api/v1/namespaces/{}/pods",
         lambda found: condition(found, "PodScheduled").get("status") == "True",
@@ -115,12 +115,12 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
     for before, name in zip(["", *names], names, strict=False):
         print(row(name, [each[name] - (each[before] if before else 0.0) for each in woken]))
     totals = [each["the first token"] for each in woken]
-    print(row("**all of it**", totals))
-    print(row("a pod with the same spec, alone, from its making to its first token", alone))
-    print(row("**what is added to that**", [all_of_it - least for all_of_it, least in zip(totals, alone, strict=True)]))
+    print(row("**all steps**", totals))
+    print(row("the same pod alone, from its creation to its first token", alone))
+    print(row("**difference**", [all_of_it - least for all_of_it, least in zip(totals, alone, strict=True)]))
     for overlay, seconds in added.items():
         print(row(f"the overlay {overlay}, beside an image that has the server", seconds))
-    print(row("not waited for: the kubelet sees after the first token that the pod is ready", later))
+    print(row("not in the sum: from the first token until the kubelet sees that the pod is ready", later))
 
 
 def name_of(overlay: str) -> str:

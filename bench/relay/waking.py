@@ -34,8 +34,8 @@ def main() -> None:
         rounds = [wake(gateway, pool, f"endpoint-{number}", number / ROUNDS) for number in range(ROUNDS)]
     print("| step | median, ms | most, ms |\n|---|---|---|")
     scaled, answered = zip(*rounds, strict=True)
-    print(row("request until the endpoint is scaled", scaled))
-    print(row("pod answers that it is ready until the first byte", answered))
+    print(row("from the request until the endpoint is scaled", scaled))
+    print(row("from the pod's first ready answer until the first byte", answered))
 
 
 def row(step: str, seconds: Sequence[float]) -> str:

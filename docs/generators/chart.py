@@ -36,7 +36,8 @@ OpenShift, add `--values charts/forebay/values-openshift.yaml`.
 The how-to guides [Chart values](../../docs/how-to/chart-values.md),
 [Expose the gateway](../../docs/how-to/expose-the-gateway.md),
 [Caches and defaults](../../docs/how-to/caches-and-defaults.md) and [OpenShift](../../docs/how-to/openshift.md) have
-examples.
+examples, and say what was tested. A test renders each value with Helm 4.3, and applies the objects to a real API server
+in a dry run. Other tests install the chart on a kind cluster: without Valkey, with Valkey, and with Valkey's volume.
 """
 
 

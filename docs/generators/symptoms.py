@@ -52,7 +52,7 @@ a node can take minutes. If the node fails, STATUS becomes a reason such as `Vol
 
 The server runs, but the operator has no startup report from the pod's port 8001. Usual causes:
 
-- A NetworkPolicy or a service mesh keeps the operator from port 8001 of the pods.
+- A NetworkPolicy or a service mesh blocks the operator at port 8001 of the pods.
 - With `spec.overlay: None`, the image does not have Forebay's server ([Server images](server-images.md)).
 
 `kubectl logs deployment/NAME` shows whether the server starts. After `spec.rollout.startupTimeout`, STATUS becomes
@@ -61,8 +61,8 @@ The server runs, but the operator has no startup report from the pod's port 8001
 ### The pod restarts again and again (CrashLoopBackOff)
 
 STATUS has the reason that the server reported, such as `OutOfMemoryWeights` or `GatedRepository`. The message says what
-to do, and [lifecycle.md](lifecycle.md) lists these reasons. If it reported none, STATUS is `ServerFailed` or
-`OutOfMemory`. `kubectl logs --previous POD` shows its last output.
+to do, and [lifecycle.md](lifecycle.md) lists these reasons. If the server reported no reason, STATUS is `ServerFailed`
+or `OutOfMemory`. `kubectl logs --previous POD` shows its last output.
 
 ### The first request takes minutes
 
@@ -86,10 +86,10 @@ kubectl get iep NAME -o jsonpath='{.status.lastStart}'
   ```
 
 - With `spec.auth.secretName`, only the keys of that Secret are valid.
-- Each value of the Secret is one key of at least 16 characters. Two keys in one value do not work, and shorter keys
-  are ignored.
-- The gateway notices a new or changed key within a minute of the first request with it, and answers 401 until then. At
-  the pods it can take a minute or two.
+- Each value of the Secret is one key of at least 16 characters. Two keys in one value do not work. With a shorter key,
+  a pod does not start, and the message names the key. A running pod ignores a shorter key.
+- The gateway notices a new or changed key within a minute of the first request with this key. Until then it answers
+  401. The pods can take a minute or two.
 - The key of another endpoint gets 401 from the pods, and 404 from the gateway.
 - The event `KeyReplaced` in `kubectl describe iep NAME` means that the Secret was deleted and has a new key.
 - The gateway knows the first 64 keys of an endpoint. The pods know all of them.
@@ -130,8 +130,8 @@ The `code` in the answer names the cause:
 
 The gateway holds a request up to 600 s while a replica starts. Many load balancers end a request after 60 s. Raise
 the load balancer's timeout above `hold_seconds`, or set `hold_seconds` in `gateway.settings` below that timeout.
-The client then gets 503 with `Retry-After` while the start goes on. Streamed requests get a comment every 5 s,
-after 20 s, which keeps the connection open. See [gateway.md](gateway.md).
+The client then gets 503 with `Retry-After` while the start continues. After 20 s, streamed requests get a comment every
+5 s, which keeps the connection open. See [gateway.md](gateway.md).
 
 ### It never scales to zero
 
@@ -159,16 +159,16 @@ after 20 s, which keeps the connection open. See [gateway.md](gateway.md).
 
 - `throttled` pods wait for GPUs or a quota, and `unhealthy` pods fail: STATUS has the reason.
 - `initializing` pods are starting.
-- There are no pods: the endpoint is off, see above. The job waits until you change that, or until its time to live
-  ends.
+- There are no pods: the endpoint is off (see the section above). The job waits until you turn the endpoint on, or until
+  the job's `ttl` ends.
 - All pods are `running`: each pod runs at most `MAX_CONCURRENCY` jobs at the same time.
 
 ### Jobs, files or batches get 501, 404 or 503
 
 - 501 `jobs_off`, or 404 for files and batches: the gateways have no job store. Set `valkey.create=true` or
   `valkey.existingSecret`, or run a single gateway.
-- 503: Valkey does not answer. `kubectl get pvc,pods -n forebay-system` shows whether it runs. Its claim stays
-  Pending without a default storage class. See [runpod.md](runpod.md).
+- 503: Valkey does not answer. `kubectl get pvc,pods -n forebay-system` shows whether it runs. Without a default storage
+  class, its claim stays Pending. See [runpod.md](runpod.md#valkey-in-the-chart).
 
 ### A webhook does not arrive
 

@@ -36,6 +36,7 @@ CONDITIONS = """
 | ModelLoaded | At least one pod has the model in memory. |
 | EnvRecognized | No variable in `env` looks misspelled or without effect. The message may recommend one more. |
 | RouteReady | Every Gateway in `spec.route.parentRefs` has accepted the route. |
+| UpToDate | The endpoint has the current pod template. If False, an [upgrade](how-to/upgrade.md) waits or runs. |
 
 `kubectl wait --for=condition=Ready`, Flux and Helm's `--wait` use these conditions:
 
@@ -68,7 +69,8 @@ ARGO_CD_HEAD = """
 ## Argo CD
 
 Argo CD does not know kstatus. With this health check it applies the same rules to endpoints. Put it into the ConfigMap
-`argocd-cm`, under `resource.customizations.health.forebay.dev_InferenceEndpoint`:
+`argocd-cm`, under `resource.customizations.health.forebay.dev_InferenceEndpoint`. A test runs the check in Lua 5.1, the
+version that Argo CD uses. Argo CD itself is not tested.
 
 """
 

@@ -40,12 +40,24 @@ def parser() -> argparse.ArgumentParser:
 
 
 def make_folder(parent: Path) -> Path:
-    """Make the folder of this run's logs; of those of earlier runs the newest stay."""
+    """Make the folder of this run's logs. Those of the newest runs stay, and those of runs that still run."""
     folder = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     folder.mkdir(parents=True)
     for old in sorted(parent.iterdir())[:-KEPT_RUNS]:
-        shutil.rmtree(old)
+        if not is_running(int(old.name.rpartition("-")[2])):
+            shutil.rmtree(old)
     return folder
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def listen_to_signals() -> None:

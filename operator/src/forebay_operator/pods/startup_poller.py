@@ -28,7 +28,7 @@ POLL_INTERVAL = 5.0
 """Seconds between two polls of one loading pod. It doubles for a pod that does not answer."""
 
 MAX_UNANSWERED_POLLS = 6
-"""Polls without an answer after which a run is given up: 5 minutes."""
+"""Polls without an answer after which a run is no longer polled: 5 minutes."""
 
 POLLS_PER_SECOND = 50.0
 """Polls per second, of all pods."""

@@ -14,7 +14,7 @@ from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 
 SCHEDULING_MARGIN = 60
-"""Seconds of a Deployment's progress deadline for scheduling and image pulls, besides the start itself."""
+"""Seconds of a Deployment's progress deadline for scheduling and image pulls, in addition to the start itself."""
 
 
 def build_deployment(
@@ -60,7 +60,7 @@ def build_deployment(
 
 
 def find_revision(endpoint: Endpoint, settings: Settings) -> str:
-    """The digest of the pod template that an endpoint gets."""
+    """Return the revision of an endpoint's pod template, which is a digest of the template."""
     return str(_build_template(endpoint, settings)["metadata"]["annotations"][labels.REVISION_ANNOTATION])
 
 

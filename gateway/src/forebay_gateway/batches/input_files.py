@@ -24,8 +24,8 @@ four bytes for each character."""
 class InputFiles:
     """The input files of running batches.
 
-    A file in a document is in memory once, so all of them take no more than the store's budget. Of a file in the bucket
-    only a window is in memory.
+    A file in a document is in memory once, so all of them take no more than the store's budget. Only a window of a file
+    in the bucket is in memory.
     """
 
     def __init__(self, files: FileStore, scheduler: FairScheduler, answers: Quota, bounds: LineBounds) -> None:

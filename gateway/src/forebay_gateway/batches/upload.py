@@ -24,7 +24,7 @@ MIN_UPLOAD_SECONDS = 3600.0
 def max_upload_seconds(file_bytes: int, body_seconds: float, bucket_seconds: float) -> float:
     """Seconds that an upload into the bucket may take: at least an hour, and for each part the time to arrive and to be
     written."""
-    parts = file_bytes // PART_BYTES + 2  # the last, and the form around the file
+    parts = file_bytes // PART_BYTES + 2  # one more for the rest of the file, and one for the form around it
     return max(MIN_UPLOAD_SECONDS, parts * (body_seconds + 2 * bucket_seconds))  # as bucket.Bucket waits
 
 

@@ -1,7 +1,7 @@
 """Budgets that tenants share. A tenant is a namespace.
 
-A tenant may use a share of what the others leave free. So no tenant can take all of a budget, and a single tenant is
-not limited to a fixed part.
+A tenant may use a share of the part that other tenants do not use. So no tenant can take all of a budget, and a single
+tenant is not limited to a fixed part.
 """
 
 import asyncio
@@ -28,8 +28,9 @@ class Quota:
 
     Attributes:
         limit: the budget of all tenants together.
-        share: the part of what the others leave free that one tenant may use; 1 where tenants need no protection.
-        floor: what each tenant may always use.
+        share: the share that one tenant may use of the part that other tenants do not use; 1 where tenants need no
+            protection.
+        floor: the amount that each tenant may always use.
     """
 
     limit: int
@@ -79,8 +80,8 @@ def memory_of(text: str) -> int:
 
 
 _WIDE, _WIDEST, _FOLLOWING = bytes(range(0xC4)), bytes(range(0xF0)), bytes(range(0x80, 0xC0))
-"""Bytes of UTF-8: of characters that take one byte in memory, of those that take up to two, and all but the first ones
-of a character."""
+"""Sets of UTF-8 bytes: bytes of characters that take one byte in memory, bytes of characters that take up to two, and
+bytes that continue a character."""
 
 
 def memory_of_utf8(data: bytes | bytearray | memoryview) -> int:
@@ -151,10 +152,10 @@ class TenantLocks:
 
 
 class SourceQuota:
-    """Limits the connections without a valid key: in all, and for one source.
+    """Limits the connections without a valid key: in total, and for one source.
 
     A source is an IPv4 address, or an IPv6 network of 64 bits, because one machine may own all of it. Trusted proxies
-    stand for many clients, so only the limit in all applies to them.
+    stand for many clients, so only the total limit applies to them.
     """
 
     def __init__(self, limit: int, per_source: int, trusted: Sequence[Network] = ()) -> None:

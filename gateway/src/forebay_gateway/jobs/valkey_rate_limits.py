@@ -36,7 +36,7 @@ SLOTS_RENEWAL_INTERVAL = 1.0
 
 ALLOTTED_PART, SPARE_PART = 100, 40
 """A gateway requests 1/ALLOTTED_PART of a window's requests at a time, and keeps 1/SPARE_PART of the slots while it
-needs none. For small limits that is one request and no slot, so that they are exact."""
+needs none. For a small limit that is one request and no slot, so small limits are exact."""
 
 RENEWAL_BATCH = 1000
 """Names in one call. A Lua function takes up to 8,000 arguments."""

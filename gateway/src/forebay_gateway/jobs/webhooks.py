@@ -1,8 +1,8 @@
 """Delivers webhooks. When a job ends, it POSTs the answer of /status to the URL. The receiver must answer with 200.
 
-The store gives each delivery to one gateway at a time; where that gateway dies, another delivers. So a receiver gets a
-delivery at least once, and possibly twice. Redirects are not followed. Receivers on the internet are called through the
-HTTP proxy, where there is one.
+The store gives each delivery to one gateway at a time. If that gateway dies, another gateway delivers. So a receiver
+gets a delivery at least once, and possibly twice. Redirects are not followed. Receivers on the internet are called
+through the HTTP proxy, if one is set.
 """
 
 import asyncio
@@ -58,12 +58,12 @@ ID_HEADER = "webhook-id"
 
 class Webhooks:
     """Delivers webhooks. Use it as an async context manager. At its end, other gateways take over undelivered webhooks
-    at once.
+    immediately.
 
     Args:
         answers: the budget for the content in memory.
         share: a namespace's part of MAX_WEBHOOKS.
-        proxies: the HTTP proxies for receivers that are no Services.
+        proxies: the HTTP proxies for receivers that are not Services.
         pause: seconds between two attempts.
     """
 
@@ -232,9 +232,9 @@ class Webhooks:
             return str(error) or repr(error)
 
     async def _check_proxied(self, url: URL) -> None:
-        """Raise OSError where the proxy must not call a URL.
+        """Raise OSError if the proxy must not call a URL.
 
-        A name that only the proxy can look up is allowed. Whether it leads inside is then up to the proxy's own rules.
+        A name that only the proxy can look up is allowed. The proxy's own rules must then protect internal addresses.
         """
         host = url.raw_host or ""
         self._receivers.check_host_for_proxy(host)

@@ -41,7 +41,8 @@ from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiError
 logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 5.0
-"""Seconds for which a refused request is still read. A client that first writes would else see a connection reset."""
+"""Seconds for which a refused request is still read. Otherwise a client that is still writing would see a connection
+reset."""
 
 SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Reasons to pause the reading from the other side."""
@@ -197,7 +198,7 @@ class ClientConnection(asyncio.Protocol):
             upstream.reader.pause(SLOW_CLIENT)
 
     def release(self) -> None:
-        """Let the gateway write the answer again: the pod went away without a byte of an answer."""
+        """Let the gateway write the answer again: the pod disconnected before the first byte of its answer."""
         self._upstream = None
         self._state = ConnectionState.STREAMING if self.streams else ConnectionState.WAITING
 

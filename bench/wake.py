@@ -4,7 +4,8 @@ The minimum of a start is measured beside it: a single pod with the spec of the 
 without a pause until its first token arrives. The two take turns. The client is a pod of the cluster; steps are
 taken when a watch on this machine sees them, by the machine's one clock.
 
-The time that each overlay adds is measured likewise: a single pod for each, beside one whose image has the server.
+The time that each overlay adds is measured in the same way: by one pod for each overlay, and one pod whose image has
+the server.
 """
 
 import argparse
@@ -119,7 +120,7 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
     print(row("a pod with the same spec, alone, from its making to its first token", alone))
     print(row("**what is added to that**", [all_of_it - least for all_of_it, least in zip(totals, alone, strict=True)]))
     for overlay, seconds in added.items():
-        print(row(f"the overlay {overlay}, beside an image that has the server", seconds))
+        print(row(f"the overlay {overlay}, compared with an image that has the server", seconds))
     print(row("not waited for: the kubelet sees after the first token that the pod is ready", later))
 
 
@@ -148,7 +149,7 @@ def wake(kubectl: Kubectl, clients: Clients, url: str, key: str) -> tuple[dict[s
 
 
 def start_alone(kubectl: Kubectl, clients: Clients, endpoint: str, name: str, key: str) -> float:
-    """Seconds from the making of a pod like those of the endpoint to its first token."""
+    """Seconds from the creation of a pod like the endpoint's pods to its first token."""
     deployment = wait_for(lambda: kubectl.get("deployment", endpoint), f"{endpoint} has a Deployment")
     pod = {
         "apiVersion": "v1",

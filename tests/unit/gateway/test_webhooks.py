@@ -31,7 +31,7 @@ JOBS_BYTES = 10 << 20
 
 
 class Gateway:
-    """A store and what delivers its webhooks."""
+    """A store, with the delivery of its webhooks."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ async def running(**options: object) -> AsyncIterator[Gateway]:
 
 
 class Receiver:
-    """Answers with these statuses, one after the other, when it may."""
+    """Answers with these statuses, one after the other, once `may_answer` is set."""
 
     def __init__(self, *statuses: int) -> None:
         self.port = 0

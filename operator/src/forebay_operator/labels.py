@@ -35,7 +35,7 @@ SELECTORS = {
     "Pod": MANAGED_SELECTOR,
     "EndpointSlice": f"{SLICE_MANAGER_LABEL}={SLICE_MANAGER}",
 }
-"""The label selector of the watch of each kind besides endpoints. (Slices inherit the labels of their Services.)"""
+"""The label selector of the watch of each kind except endpoints. (Slices inherit the labels of their Services.)"""
 
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 """On a pod: when replicas are removed, Kubernetes removes the pod with the lowest cost first."""

@@ -171,7 +171,7 @@ def is_cpu() -> bool:
 
 
 def plugin_names() -> list[str]:
-    """All installed plugins of vLLM. VLLM_PLUGINS filters all groups at once."""
+    """All installed plugins of vLLM. VLLM_PLUGINS filters the plugins of all groups."""
     groups = (group for group in entry_points().groups if group.startswith("vllm."))
     return sorted({entry.name for group in groups for entry in entry_points(group=group)})
 

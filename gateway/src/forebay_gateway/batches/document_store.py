@@ -12,7 +12,7 @@ from forebay_gateway.jobs.store import Full
 from forebay_kube.endpoint_key import EndpointKey
 
 DOCUMENT_OVERHEAD = 400
-"""Bytes that a document takes besides its text, in memory."""
+"""Bytes of memory that a document takes in addition to its text."""
 
 STORED, PROGRESS = "stored", "progress"
 """Kinds of documents that list objects in the bucket: the parts of a file, and those of a running batch's results."""

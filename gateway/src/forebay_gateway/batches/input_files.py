@@ -73,7 +73,7 @@ class InputFiles:
 
     @asynccontextmanager
     async def _reserve(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
-        """Reserve `size` bytes, but at most half of what one namespace may use. Raises Full."""
+        """Reserve `size` bytes, but at most half of the amount that one namespace may use. Raises Full."""
         with Reservation(self._answers, key[0]) as reserved:
             if not await reserved.grow(min(size, self._answers.max_per_tenant // 2), ROOM_SECONDS):
                 raise Full

@@ -61,7 +61,7 @@ BATCH_POLL_INTERVAL = 1.0
 """Seconds between two polls for open batches, and between two writes of a batch's progress."""
 
 RETURNED_LEASE = 0.001
-"""Seconds of a lease that ends at once. A gateway takes it to give a batch back."""
+"""Seconds of a lease that ends immediately. A gateway takes such a lease to release a batch."""
 
 BUCKET_WAIT = 3600.0
 """Seconds after the expiry of a batch that needs the bucket. Until then it is left to gateways with a bucket."""

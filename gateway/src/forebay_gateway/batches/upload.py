@@ -41,7 +41,7 @@ NO_FILE = "The form has no file."
 NOT_UTF8 = "The file is not UTF-8 text."
 EXPIRY_FIELD = "expires_after[seconds]"
 READ_FIELDS = frozenset({EXPIRY_FIELD, "purpose"})
-"""Fields that are read besides the file. Others, such as LiteLLM's own, are ignored."""
+"""Fields that are read in addition to the file. Others, such as LiteLLM's own, are ignored."""
 
 
 @dataclass(frozen=True)

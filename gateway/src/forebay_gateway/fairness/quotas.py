@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from forebay_gateway.settings import MIB, Network
 
 TEXT_OVERHEAD = 96
-"""Bytes that a text takes at most besides its characters, with its pointer in a list."""
+"""The most bytes that a text takes in addition to its characters, with its pointer in a list."""
 
 UNCOUNTED_BYTES = 64 << 10
 """Bytes of a body, an output or an answer that are not counted, because every request has about as many in transit."""
@@ -59,7 +59,7 @@ class Quota:
         return own + size <= max(self.floor, self.share * (self.limit - (self.used - own)))
 
     def release(self, tenant: Hashable, size: int = 1) -> None:
-        """Free what `try_acquire` has counted."""
+        """Free an amount that `try_acquire` has counted."""
         self._count(tenant, self._by_tenant.get(tenant, 0) - size)
 
     def _count(self, tenant: Hashable, own: int) -> None:
@@ -176,7 +176,7 @@ class SourceQuota:
         return True
 
     def release(self, address: str) -> None:
-        """Free what `try_acquire` has counted: the connection has a valid key now, or is closed."""
+        """Stop counting a connection: it has a valid key now, or is closed."""
         self._count -= 1
         if source := self._source_of(address):
             self._by_source[source] -= 1

@@ -130,7 +130,7 @@ class ValkeyRateLimits(RateLimits):
                     if allotted.later is None:
                         raise Unavailable
                     return allotted.later
-                # shielded: a client that disconnects must not leave it unknown what Valkey has allotted
+                # shielded: if a client disconnects, this gateway must still learn what Valkey has allotted
                 await asyncio.shield(self._request_more(name, allotted, limit, max_concurrent, arrived))
             allotted.requests -= bool(limit)
             allotted.answering += 1

@@ -50,7 +50,7 @@ WEBHOOK_ROOM_SECONDS = 60.0
 """Seconds for which a delivery waits for memory. Then the attempt has failed."""
 
 WEBHOOK_OVERHEAD = 4 << 10
-"""Bytes of memory of one delivery besides its content."""
+"""Bytes of memory of one delivery without its content."""
 
 ID_HEADER = "webhook-id"
 """The header with an ID that is the same when the same end of a job is delivered again (standardwebhooks.com)."""
@@ -194,7 +194,7 @@ class Webhooks:
                 logger.warning("the webhook of job %s was not delivered: %s", delivery.job.id, trouble)
 
     async def _try(self, delivery: Delivery) -> str:
-        """Try to deliver. Returns what is wrong, "" where it was delivered."""
+        """Try to deliver. Returns the error, or "" after a delivery."""
         job = delivery.job
         with Reservation(self._answers, job.endpoint[0]) as reserved:
             if not await reserved.grow(WEBHOOK_OVERHEAD + job.output_size, WEBHOOK_ROOM_SECONDS):
@@ -213,7 +213,7 @@ class Webhooks:
                 return render(describe_job(whole)) if whole else b""
 
     async def _post(self, job: Job, content: bytes) -> str:
-        """POST the content. Returns what is wrong, "" where the receiver answered 200."""
+        """POST the content. Returns the error, or "" if the receiver answered 200."""
         ended = round((job.finished or 0) * 1000)
         headers = {"Content-Type": "application/json", ID_HEADER: f"{job.id}-{ended}"}
         try:

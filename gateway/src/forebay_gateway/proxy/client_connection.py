@@ -327,7 +327,7 @@ class ClientConnection(asyncio.Protocol):
             await asyncio.wait({self._task})
 
     def cancel(self) -> None:
-        """End the request at once, because the process stops."""
+        """End the request immediately, because the process stops."""
         if self._task:
             self._task.cancel()
         if self.busy or self._reader.began:
@@ -336,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once. Bytes that the client has not taken yet are lost."""
+        """Close immediately. Bytes that the client has not taken yet are lost."""
         self._transport.abort()
 
     @property

@@ -35,7 +35,8 @@ _OWNED_KINDS = {"Deployment", "Service", "EndpointSlice"}
 """Kinds of children that only the operator creates."""
 
 CHUNK_SIZE = 100
-"""Objects of one kind in one page of a list. All five kinds are listed at once, and a parsed object takes 60 kB."""
+"""Objects of one kind in one page of a list. All five kinds are listed at the same time, and a parsed object takes 60
+kB."""
 
 MIN_RESTART_DELAY, MAX_RESTART_DELAY = 1.0, 5.0
 """Seconds before kopf is started again. The delay doubles after each short run."""
@@ -251,7 +252,8 @@ class EventSource:
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response whose connection is aborted at its end, without a TLS shutdown: the loop may be closed at once."""
+    """A response whose connection is aborted at its end, without a TLS shutdown: the loop may be closed immediately
+    after it."""
 
     def close(self) -> None:
         self._abort()

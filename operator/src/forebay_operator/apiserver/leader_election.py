@@ -136,7 +136,7 @@ class Candidate:
             await self._leader_changed.wait_for(lambda: self.is_leader == is_leader)
 
     async def release(self) -> None:
-        """Give the Lease back at once, if this operator still holds it. Where that fails, it expires."""
+        """Release the Lease immediately, if this operator still holds it. If that fails, the Lease expires."""
         if self._released or not self.is_leader:
             return
         self._released = True

@@ -25,7 +25,7 @@ class Policy:
 
     Attributes:
         min_replicas, max_replicas: bounds of the number of replicas; `min_replicas` may be 0.
-        concurrency: requests that a replica should have at once, or 0 where `queue_delay` decides.
+        concurrency: concurrent requests that a replica should have, or 0 if `queue_delay` decides.
         queue_delay: how long a request may wait for a replica.
         idle_timeout: how long no request may come before the last replica is removed.
         scale_up_window: the demand is averaged over this time.

@@ -85,7 +85,7 @@ class ChildWriter:
         Returns its Deployment as it is now, and whether its pod template is outdated.
 
         Args:
-            observed: what is known of the endpoint's pods and Deployment.
+            observed: the observed state of the endpoint's pods and Deployment.
             force_refresh: whether to bypass the cache.
 
         Raises:

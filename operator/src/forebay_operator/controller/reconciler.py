@@ -55,7 +55,7 @@ MISSING_CHILD_REASONS = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISS
 
 
 class Reconciler:
-    """Reconciles endpoints by key. Any number may run at once, for different keys.
+    """Reconciles endpoints by key. Any number of reconciles may run concurrently, for different keys.
 
     Without gateways, `digests` is None.
     """

@@ -74,7 +74,7 @@ class PortAllocator:
             self._free.append(port)
 
     def _assign(self, port: int, key: EndpointKey) -> bool:
-        """Try to give a port to an endpoint, in place of the one that it had. Returns whether the endpoint has it
+        """Try to give a port to an endpoint, in place of its previous port. Returns whether the endpoint has the port
         now."""
         if port not in GATEWAY_PORTS or self._by_port.get(port, key) != key:
             return False

@@ -1,8 +1,8 @@
 """Polls loading pods for the report of their start. The reconciler says which pods; a changed report queues the
 endpoint.
 
-A pod that does not answer, or answers nonsense, is no error. The status then has only what Kubernetes knows. Requests
-are bounded in number, in time and in the size of their answers.
+A pod that does not answer, or answers nonsense, is not an error. The status then has only the facts from Kubernetes.
+Requests are bounded in number, in time and in the size of their answers.
 """
 
 import asyncio

@@ -27,7 +27,7 @@ def build_deployment(
     """Build the Deployment, which has the endpoint's name, without the annotations that template.py adds.
 
     Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next one only
-    when the new pod is ready. Where no pod is ready, all old pods end at once. They serve no request, and a failing
+    when the new pod is ready. If no pod is ready, all old pods end immediately. They serve no request, and a failing
     pod must not keep the GPU that the corrected one needs.
 
     Args:

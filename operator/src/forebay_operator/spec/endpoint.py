@@ -57,7 +57,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Auth:
-    """Who may call. `secret_name` is the user's own Secret, or empty."""
+    """The callers that may use the endpoint. `secret_name` is the user's own Secret, or empty."""
 
     mode: Literal["APIKey", "None"] = "APIKey"
     secret_name: str = ""

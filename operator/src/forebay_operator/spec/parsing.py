@@ -1,6 +1,6 @@
 """Parses a manifest into an Endpoint.
 
-The CRD's schema rejects most of what is rejected here. The checks are repeated because an older schema may be
+The CRD's schema rejects most of these specs too. The checks are repeated because an older schema may be
 installed, and because an unreadable object must end in a status, never in a crash.
 """
 

@@ -75,7 +75,7 @@ class UpgradeCoordinator:
             self._put(key, Member(UpgradeStage.UPGRADING, ServingState.UNSETTLED))
 
     def follow(self, key: EndpointKey, member: Member | None) -> Decision:
-        """Store what a reconcile observed; None for an endpoint that is up to date or does not exist.
+        """Store the observation of a reconcile; None for an endpoint that is up to date or does not exist.
 
         Returns the decision for the condition of the endpoint.
         """

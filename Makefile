@@ -18,7 +18,7 @@ demo: .venv ## Make a cluster here, install Forebay, run a model and ask it a qu
 	$(PY) -m examples.demo
 
 .PHONY: down
-down: .venv ## Take away what `make demo` made
+down: .venv ## Delete the cluster of `make demo`
 	$(PY) -m cluster down
 
 .PHONY: test
@@ -66,7 +66,7 @@ lint: .venv ## Check style, types, which layer may import which, the links and t
 	$(PY) -m tests.run ruff format imports types links words
 
 .PHONY: format
-format: .venv ## Bring the code into shape
+format: .venv ## Format the code
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
@@ -87,14 +87,14 @@ lock: .venv ## Compile the locks again after a change of dependencies
 	$(COMPILE) --no-deps $(VLLM_TESTS)/torchvision.in -c $(IMAGES)/vllm-cpu/requirements.txt -o $(VLLM_TESTS)/torchvision.txt
 
 .PHONY: names
-names: .venv ## Write the list of variables that the operator knows again, from the server image
+names: .venv ## Generate again the list of variables that the operator knows, from the server image
 	$(PY) -m cluster images server
 	docker run --rm $$($(PY) -c 'from cluster.images import reference; print(reference("server"))') flags --json \
 	| $(PY) -c 'import json, sys; print(*(entry["name"] + " " + entry["status"] for entry in json.load(sys.stdin)), sep="\n")' \
 	> operator/src/forebay_operator/status/server_names.txt
 
 .PHONY: docs
-docs: .venv ## Write the pages that are made from the code again
+docs: .venv ## Generate again the pages that come from the code
 	$(PY) -m docs.generators.reference > docs/reference.md
 	$(PY) -m docs.generators.troubleshooting > docs/troubleshooting.md
 	$(PY) -m docs.generators.chart

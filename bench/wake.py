@@ -4,7 +4,8 @@ The minimum of a start is measured beside it: a single pod with the spec of the 
 without a pause until its first token arrives. The two take turns. The client is a pod of the cluster; steps are
 taken when a watch on this machine sees them, by the machine's one clock.
 
-The time that each overlay adds is measured likewise: a single pod for each, beside one whose image has the server.
+The time that each overlay adds is measured in the same way: by one pod for each overlay, and one pod whose image has
+the server.
 """
 
 import argparse
@@ -148,7 +149,7 @@ def wake(kubectl: Kubectl, clients: Clients, url: str, key: str) -> tuple[dict[s
 
 
 def start_alone(kubectl: Kubectl, clients: Clients, endpoint: str, name: str, key: str) -> float:
-    """Seconds from the making of a pod like those of the endpoint to its first token."""
+    """Seconds from the creation of a pod like the endpoint's pods to its first token."""
     deployment = wait_for(lambda: kubectl.get("deployment", endpoint), f"{endpoint} has a Deployment")
     pod = {
         "apiVersion": "v1",

@@ -20,9 +20,9 @@ from overlay.oci_archive import this_architecture
 class Image:
     """How one image is made.
 
-    Its Dockerfile is Dockerfile.<dockerfile> at the root of the checkout, with that as its context, or Dockerfile in
-    `folder` with the folder as its context. It gets the reference of `base` as build argument BASE_IMAGE. The image
-    without a base is the overlay, which overlay/ makes without a Dockerfile.
+    Its Dockerfile is Dockerfile.<dockerfile> at the root of the checkout, with the checkout as its context, or
+    Dockerfile in `folder` with the folder as its context. It gets the reference of `base` as build argument BASE_IMAGE.
+    The overlay has no base: overlay/ builds it without a Dockerfile.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Image:
     tag: str = ""
     """A fixed tag, besides the one that names its content."""
     runs: bool = True
-    """Whether pods run it. Others are bases only, or run in docker alone, so they are not loaded into the cluster."""
+    """Whether pods run it. Other images are only bases, or run only in docker. They are not loaded into the cluster."""
     tests: bool = False
     """Whether only tests need it."""
     only_named: bool = False
@@ -43,7 +43,7 @@ class Image:
 
 
 OVERLAY = "forebay-server"
-"""The image of Forebay's server alone."""
+"""The image with only Forebay's server."""
 
 IMAGES = {
     image.name: image
@@ -179,7 +179,7 @@ def make(image: Image) -> None:
 
 
 def make_overlay(target: str) -> None:
-    """Make the overlay for this machine's architecture if it is missing."""
+    """Build the overlay for this machine's architecture if it is missing."""
     if docker.has(target):
         return
     with (

@@ -189,7 +189,7 @@ def load(name: str, references: Sequence[str], *, alone: bool = False, export: d
         say(f"    no cluster {name} runs, so nothing is loaded")
     for target in targets:
         ctr = ["docker", "exec", "--interactive", target, "ctr", "--namespace=k8s.io", "images"]
-        # containerd names the registry of public images, docker does not
+        # containerd adds the registry to the names of public images, and docker does not
         have = {each.removeprefix("docker.io/") for each in (output([*ctr, "list", "--quiet"]) or "").split()}
         ours = {each for each in have if each.startswith(f"{pins.IMAGE_PREFIX}/")}
         if alone and (left := ours - {node.MINICNI, *references}):

@@ -15,22 +15,22 @@ from cluster.tools import FLAGS, go_environment
 
 MODULES = pins.CLUSTER / "kubernetes"
 VERSION_VARIABLE = "FOREBAY_KUBERNETES"
-"""The variable with the version, such as 1.32; without it, the tests use that of the cluster."""
+"""The variable with the version, such as 1.32. Without it, the tests use the cluster's version."""
 
 PACKAGES = ("k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kube-controller-manager")
 
 
 def chosen_servers() -> Path | None:
-    """The folder with the programs of the version in the variable, built when missing; None without a version.
+    """Return the folder with the programs of the version in VERSION_VARIABLE. None without a version.
 
-    Raises StepFailed for a version without a module, and where the build fails.
+    Missing programs are built. Raises StepFailed for a version without a module, and if the build fails.
     """
     version = os.environ.get(VERSION_VARIABLE, "")
     return build_servers(version) if version else None
 
 
 def build_servers(version: str) -> Path:
-    """The folder with the programs of a version. Raises StepFailed."""
+    """Return the folder with the programs of a version, and build them if they are missing. Raises StepFailed."""
     module = MODULES / version
     if not re.fullmatch(r"\d+\.\d+", version) or not module.is_dir():
         known = ", ".join(sorted(path.name for path in MODULES.iterdir()))
@@ -56,7 +56,7 @@ def build_servers(version: str) -> Path:
 
 
 def _linker_flags(module: str) -> str:
-    """Flags with the version that the programs report, from the text of a go.mod."""
+    """Build the linker's flags with the version that the programs report, from the text of a go.mod."""
     found = re.search(r"^(?:require)?\s*k8s\.io/kubernetes v(\d+)\.(\d+)\.(\d+)\b", module, re.MULTILINE)
     if not found:
         raise StepFailed("go.mod does not name k8s.io/kubernetes", "write `require k8s.io/kubernetes vX.Y.Z`")

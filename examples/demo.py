@@ -61,7 +61,8 @@ def install(env: Mapping[str, str]) -> None:
 
 
 def chart_values(made: Mapping[str, str]) -> dict[str, Any]:
-    """The chart's values for these images. Valkey needs no volume here: the demo's jobs may go with the cluster."""
+    """The chart's values for these images. Valkey needs no volume here: the demo's jobs may be lost with the
+    cluster."""
 
     def split(reference: str) -> dict[str, str]:
         repository, tag = reference.rsplit(":", 1)
@@ -98,23 +99,23 @@ def wait_until_ready(env: Mapping[str, str]) -> None:
     """
     remedy = f"kubectl describe iep {ENDPOINT}"
     with step(f"waiting for the endpoint {ENDPOINT}", remedy) as waiting:
-        began, told = time.monotonic(), ""
-        waiting.progress = lambda: told
+        began, last_state = time.monotonic(), ""
+        waiting.progress = lambda: last_state
         while time.monotonic() - began < READY_TIMEOUT:
             found = json.loads(output(["kubectl", "get", "iep", ENDPOINT, "-o", "json"], env=env) or "{}")
             conditions = read_conditions(found)
             ready = conditions.get("Ready", {})
             state = f"{ready.get('reason', 'Pending')}: {ready.get('message', '')}"
-            if state != told:
+            if state != last_state:
                 say(f"    {elapsed(time.monotonic() - began):>6}  {state}")
-                told = state
+                last_state = state
             current = found.get("status", {}).get("observedGeneration") == found.get("metadata", {}).get("generation")
             if current and ready.get("status") == "True" and ready.get("reason") == "Ready":
                 return
             if current and conditions.get("Stalled", {}).get("status") == "True":
                 raise StepFailed(f"the endpoint stalled; {state}")
             time.sleep(0.5)
-        raise StepFailed(f"the endpoint was not ready within {elapsed(READY_TIMEOUT)}; {told}")
+        raise StepFailed(f"the endpoint was not ready within {elapsed(READY_TIMEOUT)}; {last_state}")
 
 
 def read_conditions(endpoint: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

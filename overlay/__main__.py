@@ -11,7 +11,7 @@ from overlay.byte_code import find_interpreters, read_version
 from overlay.image import ARCHITECTURES, make_archive
 
 EPILOG = """\
-The digest is the same whenever server/, protocol/ and overlay/ are, with the same versions of Go and Python.
+The digest depends only on server/, protocol/, overlay/ and the versions of Go and Python.
 
 To push the image with that digest:   skopeo copy --all oci-archive:FILE docker://NAME:TAG
 To load it into a docker engine:      docker load --input FILE

@@ -1,7 +1,7 @@
-"""Byte code for several versions of Python, which Python loads without a look at the source.
+"""Compiles byte code for several versions of Python. Python loads it without reading the source.
 
-Pods mount the overlay read-only, so Python could not keep byte code that it writes itself. The files have unchecked
-hashes (PEP 552), so their times do not matter.
+Pods mount the overlay read-only, so Python cannot store byte code itself. The files have unchecked hashes (PEP 552), so
+their times do not matter.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from functools import cache
 from pathlib import Path
 
 MINORS = range(11, 16)
-"""The minor versions of Python 3 that are looked for. The server needs 3.11."""
+"""The minor versions of Python 3 that `find_interpreters` looks for. The server needs 3.11."""
 
 PLACE = "/run/forebay/overlay/server"
-"""The folder of the server in a pod, as tracebacks show it. Python replaces it by the real one."""
+"""The folder of the sources, as the byte code has it. When Python loads a file, it replaces this folder by the real
+one."""
 
 COMPILE = f"""
 import json, py_compile, sys
@@ -34,13 +35,13 @@ INSTALLED = (".pyenv/versions/3.{minor}.*", ".local/share/uv/python/cpython-3.{m
 
 
 def find_interpreters() -> list[Path]:
-    """One interpreter of each minor version that this machine has: on PATH, else installed by pyenv or uv."""
+    """Find one interpreter of each minor version on this machine: on PATH, or else installed by pyenv or uv."""
     found = (next(filter(read_version, _candidates(minor)), None) for minor in MINORS)
     return [path for path in found if path]
 
 
 def _candidates(minor: int) -> Iterator[Path]:
-    """Places of an interpreter. One on PATH may be a shim of pyenv that does not run."""
+    """Yield the possible paths of an interpreter. A program on PATH may be a shim of pyenv that does not run."""
     if on_path := shutil.which(f"python3.{minor}"):
         yield Path(on_path)
     for pattern in INSTALLED:
@@ -56,7 +57,7 @@ def read_version(interpreter: Path) -> str:
 
 
 def compile_sources(sources: Mapping[str, bytes], interpreters: Iterable[Path]) -> dict[str, bytes]:
-    """The byte code of the Python sources among these files, by path, for each interpreter.
+    """Compile the Python sources among these files with each interpreter. Returns path -> byte code.
 
     The result depends only on the sources and the interpreters: each compiles all files in one order and process, with
     one seed for hashes.
@@ -74,7 +75,7 @@ def compile_sources(sources: Mapping[str, bytes], interpreters: Iterable[Path]) 
 
 
 def _compile(interpreter: Path, root: Path, names: Sequence[str]) -> None:
-    # -s -S: no packages of this machine. Not -I, which would also ignore the seed.
+    # -s -S ignore the packages of this machine. -I would also ignore the seed.
     subprocess.run(
         [str(interpreter), "-s", "-S", "-c", COMPILE],
         input=json.dumps(names),

@@ -1,4 +1,4 @@
-"""The files of the overlay: the server's packages, their metadata, the start file and byte code.
+"""Collects the files of the overlay: the server's packages, their metadata, the start file and byte code.
 
 They depend only on server/, protocol/ and the versions of Python whose byte code is added.
 """
@@ -16,13 +16,13 @@ Files = Mapping[str, bytes]
 """Path below the folder of the server -> content."""
 
 PROJECTS = ("protocol", "server")
-"""The folders of the checkout whose packages the overlay has."""
+"""The folders of the checkout with the packages of the overlay."""
 
 START_FILE = "forebay_start.py"
 
 
 def collect_files(checkout: Path, interpreters: Sequence[Path]) -> dict[str, bytes]:
-    """All files of the server's folder, with byte code for the Python of each interpreter."""
+    """Return all files of the server's folder, with byte code for each interpreter."""
     sources = {name: content for project in PROJECTS for name, content in _sources(checkout / project)}
     files = {**sources, **compile_sources(sources, interpreters)}
     for project in PROJECTS:
@@ -45,7 +45,7 @@ def _sources(project: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def build_metadata(project: Path) -> dict[str, bytes]:
-    """The metadata of an installed project, from its pyproject.toml. vLLM finds the server's plugins by it."""
+    """Build the metadata of an installed project from its pyproject.toml. vLLM finds the server's plugins in it."""
     described = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     head = {
         "Metadata-Version": "2.1",

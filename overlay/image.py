@@ -1,4 +1,4 @@
-"""The overlay image: /server with the server's files, and /copy, which an init container runs."""
+"""Builds the overlay image: /server with the server's files, and /copy, which an init container runs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def make_archive(
 
 
 def key() -> str:
-    """A name for the image of this checkout, which changes with everything that it is built from on this machine."""
+    """Return a tag for the image of this checkout. It changes with every input of the build on this machine."""
     versions = [read_version(each) for each in find_interpreters()]
     projects = [pins.ROOT / project / name for project in PROJECTS for name in ("pyproject.toml", "src")]
     return pins.key(versions, pins.files(*projects, FOLDER))

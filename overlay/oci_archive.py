@@ -19,7 +19,7 @@ OCI = "application/vnd.oci.image"
 EPOCH = "1970-01-01T00:00:00Z"
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-"""The name of a machine in Python -> in images and in Go."""
+"""The name of an architecture in Python -> the name in images and in Go."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ImageArchive:
     """An image for one or more architectures."""
 
     def __init__(self, layers: Mapping[str, bytes], entrypoint: list[str], labels: Mapping[str, str]) -> None:
-        """`layers` has the one layer of each architecture."""
+        """`layers` has one layer for each architecture."""
         self._blobs: dict[str, bytes] = {}
         self._configs: dict[str, tuple[str, str]] = {}
         manifests = [self._add_image(name, layer, entrypoint, labels) for name, layer in sorted(layers.items())]

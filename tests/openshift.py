@@ -39,7 +39,7 @@ def policy(kind: str, group: str, resource: str, content: Manifest) -> Manifest:
 
 
 def binding(kind: str, resource: str, namespaces: Sequence[str], **spec: object) -> Manifest:
-    """The policy holds in these namespaces."""
+    """Build the binding of a policy to these namespaces."""
     chosen = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(namespaces)}
     selected = {"namespaceSelector": {"matchExpressions": [chosen]}}
     whole = {"policyName": f"{POLICY}-{resource}", "matchResources": selected, **spec}
@@ -47,7 +47,7 @@ def binding(kind: str, resource: str, namespaces: Sequence[str], **spec: object)
 
 
 def rules(namespaces: Sequence[str]) -> list[Manifest]:
-    """What restricted-v2 does: it gives pods without a user one of the range, and refuses others."""
+    """Build the policies of restricted-v2: they give pods without a user one of the range, and refuse other users."""
     context = f"Object.spec.securityContext{{runAsUser: {FIRST_USER}, fsGroup: {FIRST_USER}}}"
     changed = f"Object{{spec: Object.spec{{securityContext: {context}}}}}"
     mutation = f"has(object.spec.securityContext.runAsUser) ? Object{{}} : {changed}"
@@ -94,7 +94,7 @@ def knows_rules(admin: Kubectl) -> bool:
 
 @contextmanager
 def openshift_rules(admin: Kubectl, *namespaces: str) -> Iterator[None]:
-    """The rules hold in these namespaces while the context lasts."""
+    """Apply the rules to these namespaces until the context ends."""
     everywhere, made = admin.within(""), rules(namespaces)
     probe = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": PROBE}
 

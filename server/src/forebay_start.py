@@ -1,7 +1,7 @@
 """Starts the server from the folder of this file, in any image that has vLLM: `python3 FOLDER/forebay_start.py`.
 
-The overlay image has this file beside the server's packages and their metadata. The pod's command names it. It is
-written for old versions of Python too, because it must be able to say that the image's Python is too old.
+The overlay image has this file beside the server's packages and their metadata. The pod's command names it. This file
+also runs on old versions of Python, so that it can report that the image's Python is too old.
 """
 
 import json
@@ -11,16 +11,17 @@ import sys
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 OLDEST_PYTHON = (3, 11)
-"""As requires-python in server/pyproject.toml."""
+"""The same version as requires-python in server/pyproject.toml."""
 
 EXIT_CONFIGURATION = 78
-"""As in forebay_protocol.pod, which this file cannot import before it has checked the version of Python."""
+"""The same value as in forebay_protocol.pod. This file can import it only after it has checked the version of
+Python."""
 
 
 def put_first_on_path(folder: str) -> None:
     """Let this process and its children find the folder's packages before those of the image.
 
-    Entry points of the folder's metadata then replace those of a server that the image may have.
+    If the image has a server too, the entry points of this folder replace the entry points of that server.
     """
     sys.path[:] = [folder, *(path for path in sys.path if path != folder)]
     inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != folder]

@@ -48,7 +48,8 @@ def install_chart(
     operator: str | None = None,
     vllm: str | None = None,
 ) -> None:
-    """Install the chart, or bring an installed one up to date. Images are of this checkout unless others are named.
+    """Install the chart, or bring an installed one up to date. Images come from this checkout unless the arguments name
+    others.
 
     `vllm` is the image of endpoints that name none. Jobs are off unless an option turns them on: most tests need no
     jobs, and gateways would wait for Valkey's password.
@@ -59,10 +60,10 @@ def install_chart(
         "server.cpuImage": vllm or images()["vllm-cpu"],
         "server.pullPolicy": "IfNotPresent",
     }
-    if "overlay:" in (chart / "values.yaml").read_text():  # the release before has none
+    if "overlay:" in (chart / "values.yaml").read_text():  # the previous release has no overlay
         values |= split_image("server.image", images()["forebay-server"])
     settings = [f"--set-string={name}={value}" for name, value in values.items()]
-    if (chart / "templates/valkey.yaml").exists():  # the release before may have none
+    if (chart / "templates/valkey.yaml").exists():  # the previous release may have no Valkey
         settings.append("--set=valkey.create=false")
     if (chart / "templates/_pods.tpl").exists():  # many endpoints share this small node, and few of them have requests
         settings.append("--set=server.resources.gpu=null,server.resources.cpu=null")

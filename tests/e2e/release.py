@@ -33,12 +33,12 @@ def read_release(folder: Path) -> Release:
     if archive.returncode:
         said = archive.stderr.decode().strip()
         remedy = f"git fetch origin {commit}, or git fetch --unshallow"
-        return Release(folder, trouble=f"this clone has not the commit that {UPGRADE_FROM} names ({said}): {remedy}")
+        return Release(folder, trouble=f"this clone lacks the commit that {UPGRADE_FROM} names ({said}): {remedy}")
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
     for current in ("cluster", "overlay"):
         shutil.rmtree(folder / current, ignore_errors=True)
         shutil.copytree(ROOT / current, folder / current, symlinks=True)
-    # a cluster of that name is nowhere, so the images are made and not loaded
+    # no cluster has that name, so the images are built and not loaded
     command = [sys.executable, "-m", "cluster", "images", "--name=release", "operator", "server-canned"]
     made = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
     if made.returncode:

@@ -76,11 +76,11 @@ def held(kubectl: Kubectl) -> int:
     """Pending requests of all gateways."""
     system = kubectl.within(SYSTEM)
     names = [each["metadata"]["name"] for each in gateways(kubectl)]
-    told = [
+    answers = [
         json.loads(system.run("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{name}:8001/proxy/held"))
         for name in names
     ]
-    return sum(int(one["held"]) for each in told for one in each["endpoints"].values())
+    return sum(int(one["held"]) for each in answers for one in each["endpoints"].values())
 
 
 def gateways(kubectl: Kubectl) -> list[Manifest]:

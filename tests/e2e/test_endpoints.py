@@ -40,16 +40,18 @@ class TestGpus:
         kind.advertise_gpus(CLUSTER, node, 1)
         wrong, right = {"name": "MAX_MODEL_LEN", "value": "many"}, {"name": "MAX_MODEL_LEN", "value": "512"}
         try:
-            kubectl.apply(canned("mended", gpu={"count": 1}, env=[wrong]))
+            kubectl.apply(canned("corrected", gpu={"count": 1}, env=[wrong]))
             found = wait_for(
-                reason_is(kubectl, "InvalidConfiguration", "mended"), "the status of the endpoint shows it", timeout=180
+                reason_is(kubectl, "InvalidConfiguration", "corrected"),
+                "the status of the endpoint shows it",
+                timeout=180,
             )
             assert "MAX_MODEL_LEN" in condition(found, "Ready")["message"]
             assert condition(found, "Stalled")["status"] == "True"
-            kubectl.apply(canned("mended", gpu={"count": 1}, env=[right]))
+            kubectl.apply(canned("corrected", gpu={"count": 1}, env=[right]))
 
             def is_corrected() -> bool:
-                found = kubectl.get("iep", "mended")
+                found = kubectl.get("iep", "corrected")
                 assert found
                 current = found["status"]["observedGeneration"] == found["metadata"]["generation"]
                 assert not (current and condition(found, "Stalled")["status"] == "True"), (
@@ -59,7 +61,7 @@ class TestGpus:
 
             wait_for(is_corrected, "the corrected endpoint is ready", timeout=240)
         finally:
-            kubectl.delete("iep", "mended")
+            kubectl.delete("iep", "corrected")
             kind.advertise_gpus(CLUSTER, node, 0)
 
     def test_the_mistral_example_passes_a_dry_run(self, kubectl: Kubectl) -> None:
@@ -87,17 +89,17 @@ class TestHub:
         args = ["--max-model-len 2048", "--served-model-name", HUB_ID, "smollm2"]
         source = {"model": f"hf://{HUB_ID}", "revision": COMMIT}
         kubectl.apply(endpoint("hub-model", **source, args=args, gpu={"count": 0}, resources=SMALL, env=env))
-        told = {}
+        reports = {}
 
         def ready() -> Manifest | None:
             found = kubectl.get("iep", "hub-model") or {}
             startup = found["status"].get("startup", {})
-            told[startup.get("step")] = startup
+            reports[startup.get("step")] = startup
             return found if condition(found, "Ready")["status"] == "True" else None
 
         found = wait_for(ready, "the model is ready", timeout=300)
-        assert 0 < told["Downloading"]["percent"] <= 100
-        assert told["Downloading"]["bytesPerSecond"] > 0
+        assert 0 < reports["Downloading"]["percent"] <= 100
+        assert reports["Downloading"]["bytesPerSecond"] > 0
         assert "startup" not in found["status"]
         assert found["status"]["models"] == [HUB_ID, "smollm2"]
         url = f"http://hub-model.{kubectl.namespace}.svc/v2/hub-model/openai/v1"

@@ -77,70 +77,70 @@ def test_runpods_sdk_runs_jobs_on_an_endpoint_at_zero(queue: Kubectl, kubectl: K
     printed = clients.run_inside(
         PROGRAMS / "jobs.py", base, name, read_key(kubectl, "jobs"), "smollm2", env={"HOME": "/tmp"}
     )
-    told = json.loads(printed)
-    print(json.dumps(told, indent=1))
+    results = json.loads(printed)
+    print(json.dumps(results, indent=1))
     tokens = {"choices": list, "usage": {"input": int, "output": int}}
-    assert all(shaped(item, tokens) for item in told["sync"])
-    assert "Paris" in told["sync"][0]["choices"][0]["tokens"][0]
-    assert shaped(told["raw sync"], SYNC)
-    assert told["raw sync"]["id"].startswith("sync-")
-    assert told["raw sync"]["workerId"].startswith("jobs-"), "the name of its pod"
-    assert shaped(told["raw status"], SYNC)
-    assert (told["status"], told["raw status"]["output"]) == ("COMPLETED", told["output"])
-    assert "Paris" in told["output"][0]["choices"][0]["message"]["content"]
-    assert shaped(told["raw run"], {"id": str, "status": str})
-    assert told["raw run"]["status"] == "IN_QUEUE"
-    assert [len(item["choices"][0]["tokens"]) for item in told["stream"]][:2] == [1, 3]
-    assert shaped(told["raw stream"], {"status": str, "stream": list})
-    assert all(shaped(item, {"metrics": METRICS, "output": tokens}) for item in told["raw stream"]["stream"])
-    assert (told["cancel"]["status"], told["cancelled"]) == ("CANCELLED", "CANCELLED")
-    assert told["cancel seconds"] < 2
-    assert told["purge"] == {"removed": 0, "status": "completed"}
-    assert shaped(told["health"], HEALTH)
-    assert told["health"]["jobs"]["failed"] == 0
-    assert told["wrong key"].startswith("401 Unauthorized")
-    check_async(told["async"])
+    assert all(shaped(item, tokens) for item in results["sync"])
+    assert "Paris" in results["sync"][0]["choices"][0]["tokens"][0]
+    assert shaped(results["raw sync"], SYNC)
+    assert results["raw sync"]["id"].startswith("sync-")
+    assert results["raw sync"]["workerId"].startswith("jobs-"), "the name of its pod"
+    assert shaped(results["raw status"], SYNC)
+    assert (results["status"], results["raw status"]["output"]) == ("COMPLETED", results["output"])
+    assert "Paris" in results["output"][0]["choices"][0]["message"]["content"]
+    assert shaped(results["raw run"], {"id": str, "status": str})
+    assert results["raw run"]["status"] == "IN_QUEUE"
+    assert [len(item["choices"][0]["tokens"]) for item in results["stream"]][:2] == [1, 3]
+    assert shaped(results["raw stream"], {"status": str, "stream": list})
+    assert all(shaped(item, {"metrics": METRICS, "output": tokens}) for item in results["raw stream"]["stream"])
+    assert (results["cancel"]["status"], results["cancelled"]) == ("CANCELLED", "CANCELLED")
+    assert results["cancel seconds"] < 2
+    assert results["purge"] == {"removed": 0, "status": "completed"}
+    assert shaped(results["health"], HEALTH)
+    assert results["health"]["jobs"]["failed"] == 0
+    assert results["wrong key"].startswith("401 Unauthorized")
+    check_async(results["async"])
     check_javascript(clients, base, name, read_key(kubectl, "jobs"))
     check_batch(clients, f"{base}/{name}/openai/v1", read_key(kubectl, "jobs"))
     kubectl.delete("iep", "jobs")
 
 
-def check_async(told: dict[str, Any]) -> None:
+def check_async(results: dict[str, Any]) -> None:
     """The asynchronous half of the SDK."""
-    assert told["status"] == told["cancel"]["status"] == "COMPLETED"
-    assert "Paris" in told["output"][0]["choices"][0]["tokens"][0]
-    assert [len(item["choices"][0]["tokens"]) for item in told["stream"]][:2] == [1, 3]
+    assert results["status"] == results["cancel"]["status"] == "COMPLETED"
+    assert "Paris" in results["output"][0]["choices"][0]["tokens"][0]
+    assert [len(item["choices"][0]["tokens"]) for item in results["stream"]][:2] == [1, 3]
 
 
 def check_javascript(clients: Clients, base: str, name: str, key: str) -> None:
     """RunPod's SDK for JavaScript."""
-    told = json.loads(clients.run_inside(PROGRAMS / "jobs.mjs", base, name, key).splitlines()[-1])
-    print(json.dumps(told, indent=1))
-    for each in (told["sync"], told["status"]):
+    results = json.loads(clients.run_inside(PROGRAMS / "jobs.mjs", base, name, key).splitlines()[-1])
+    print(json.dumps(results, indent=1))
+    for each in (results["sync"], results["status"]):
         assert (each["status"], each["completed"], each["succeeded"]) == ("COMPLETED", True, True)
         assert "Paris" in each["output"][0]["choices"][0]["tokens"][0]
-    assert told["waited"]["id"].startswith("sync-")
-    assert told["run"]["status"] == "IN_QUEUE"
-    assert "Paris" in told["stream"][0]["output"]["choices"][0]["tokens"][0]
-    assert told["cancel"] == {"id": told["run"]["id"], "status": "COMPLETED"}
-    assert told["purge"] == {"removed": 0, "status": "completed"}
-    assert shaped(told["health"], HEALTH)
+    assert results["waited"]["id"].startswith("sync-")
+    assert results["run"]["status"] == "IN_QUEUE"
+    assert "Paris" in results["stream"][0]["output"]["choices"][0]["tokens"][0]
+    assert results["cancel"] == {"id": results["run"]["id"], "status": "COMPLETED"}
+    assert results["purge"] == {"removed": 0, "status": "completed"}
+    assert shaped(results["health"], HEALTH)
 
 
 def check_batch(clients: Clients, url: str, key: str) -> None:
     """OpenAI's Batch API of the endpoint, by the official client."""
-    told = json.loads(clients.run_inside(PROGRAMS / "batch.py", url, key, "smollm2"))
-    print(json.dumps(told, indent=1))
-    assert told["batch"]["status"] == "completed"
-    assert told["batch"]["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
-    answers = {line["custom_id"]: line["response"]["body"] for line in told["output"]}
+    results = json.loads(clients.run_inside(PROGRAMS / "batch.py", url, key, "smollm2"))
+    print(json.dumps(results, indent=1))
+    assert results["batch"]["status"] == "completed"
+    assert results["batch"]["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
+    answers = {line["custom_id"]: line["response"]["body"] for line in results["output"]}
     assert answers.keys() == {"chat", "again"}
     assert "Paris" in answers["chat"]["choices"][0]["message"]["content"]
-    (failed,) = told["errors"]
+    (failed,) = results["errors"]
     assert (failed["custom_id"], failed["response"]["status_code"]) == ("wrong", 400)
     assert failed["response"]["body"]["error"]["param"] == "messages"
-    assert told["listed"] == [told["batch"]["id"]]
-    assert told["deleted"] == [True] * 3
+    assert results["listed"] == [results["batch"]["id"]]
+    assert results["deleted"] == [True] * 3
 
 
 def test_an_upgrade_keeps_the_password_and_the_jobs(queue: Kubectl, kubectl: Kubectl, clients: Clients) -> None:
@@ -198,9 +198,9 @@ def test_no_job_is_lost_while_each_part_is_killed(queue: Kubectl, kubectl: Kubec
             victim = where.list("pods", label)[0]["metadata"]["name"]
             where.run("delete", "pod", victim, "--force", "--grace-period=0")
             where.run("rollout", "status", kind, "--timeout=180s")
-        told = json.loads(doing.result(timeout=300))
+        results = json.loads(doing.result(timeout=300))
         wait_for(lambda: len(delivered_states(kubectl)) >= 150, "every webhook is delivered")
         assert set(delivered_states(kubectl).values()) == {"COMPLETED"}
-    print(json.dumps(told))
-    assert told == {"accepted": 150, "states": {"COMPLETED": 150}, "right": 150, "changed": 0}
+    print(json.dumps(results))
+    assert results == {"accepted": 150, "states": {"COMPLETED": 150}, "right": 150, "changed": 0}
     kubectl.delete("iep", "queued")

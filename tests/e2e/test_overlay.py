@@ -56,8 +56,8 @@ def test_a_six_line_endpoint_serves_from_a_plain_vllm_image(kubectl: Kubectl, cl
     kubectl.delete("iep", "six-lines")
 
 
-def test_moving_between_the_ways_fails_no_request(kubectl: Kubectl, clients: Clients, release: Release) -> None:
-    """The self-contained image is that of the release before, which the cluster has for the test of upgrades."""
+def test_a_change_of_the_overlay_fails_no_request(kubectl: Kubectl, clients: Clients, release: Release) -> None:
+    """The self-contained image comes from the previous release. The cluster has it for the upgrade test."""
     if release.trouble:
         pytest.fail(release.trouble)
     make_canned(kubectl, "moving", None, step=0.01, overlay="Copy")
@@ -67,8 +67,8 @@ def test_moving_between_the_ways_fails_no_request(kubectl: Kubectl, clients: Cli
         for way in ("ImageVolume", "None", "Copy"):
             image = release.images["server-canned"] if way == "None" else images()["vllm-canned"]
             kubectl.patch("iep", "moving", {"spec": {"overlay": way, "image": image}})
-            wait_for(settled(kubectl, "moving", "1/1"), f"the pod of {way} is ready", timeout=300)
-            wait_for(lambda: len(pods(kubectl, "moving")) == 1, "the pod before has ended", timeout=180)
+            wait_for(settled(kubectl, "moving", "1/1"), f"the pod with {way} is ready", timeout=300)
+            wait_for(lambda: len(pods(kubectl, "moving")) == 1, "the previous pod has ended", timeout=180)
             (pod,) = pods(kubectl, "moving")
             assert WAYS[way](pod["spec"])
             seen.add(pod["metadata"]["uid"])
@@ -80,8 +80,8 @@ def test_moving_between_the_ways_fails_no_request(kubectl: Kubectl, clients: Cli
 
 @pytest.mark.soak
 def test_an_image_of_dockerfile_server_serves(kubectl: Kubectl) -> None:
-    """Soak, because a change of the server would otherwise load 3 GB into the cluster. `make test` runs the image with
-    docker: tests/e2e/test_image_layouts.py, tests/conformance."""
+    """This is a soak test, because a change of the server would load 3 GB into the cluster. `make test` runs the image
+    with docker: tests/e2e/test_image_layouts.py, tests/conformance."""
     image = reference("server-canned")
     kind.load(NAME, [image])
     make_canned(kubectl, "whole", None, overlay="None", image=image)
@@ -92,7 +92,7 @@ def test_an_image_of_dockerfile_server_serves(kubectl: Kubectl) -> None:
 
 
 def test_any_user_of_group_0_can_copy_and_run_the_server(kubectl: Kubectl) -> None:
-    """As on OpenShift, whose user IDs no image has in /etc/passwd. The root file system is read-only."""
+    """OpenShift runs pods with user IDs that are not in the image's /etc/passwd. The root file system is read-only."""
     name = "any-user"
     make_canned(kubectl, name, None, overlay="Copy", replicas=0)
     deployment = wait_for(lambda: kubectl.get("deployment", name), "the Deployment exists")

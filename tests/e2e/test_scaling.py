@@ -85,8 +85,8 @@ def test_an_idle_engine_sleeps_and_a_request_wakes_it(kubectl: Kubectl, clients:
 
 def usage(kubectl: Kubectl, name: str) -> int | None:
     """The CPU of an endpoint's pods in percent of their requests, if its HPA has it."""
-    told = (kubectl.get("hpa", name) or {}).get("status", {}).get("currentMetrics") or [{}]
-    found = told[0].get("resource", {}).get("current", {}).get("averageUtilization")
+    current_metrics = (kubectl.get("hpa", name) or {}).get("status", {}).get("currentMetrics") or [{}]
+    found = current_metrics[0].get("resource", {}).get("current", {}).get("averageUtilization")
     return None if found is None else int(found)
 
 

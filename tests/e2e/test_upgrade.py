@@ -19,9 +19,9 @@ from tests.kubectl import Kubectl, condition, wait_for
 pytestmark = pytest.mark.installs
 
 ENDPOINTS = ("default", "pinned")
-"""The image of one is the chart's, of the other its own."""
+"""One endpoint has the chart's image, the other has its own image."""
 
-TEXT = "Whoever talks while the ground is being laid anew must hear each word."
+TEXT = "A client that streams during an upgrade must still receive every word."
 SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
 CANNED = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.01"}
 """One token is one letter, so a stream takes almost a second."""
@@ -29,7 +29,7 @@ CANNED = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.01"}
 
 @pytest.fixture
 def before(cluster: Kubectl, release: Release) -> Iterator[Kubectl]:
-    """The cluster with the release before in place of this one, in a namespace of the test's own."""
+    """The cluster with the previous release instead of this one, and a namespace for the test."""
     if release.trouble:
         pytest.fail(release.trouble)
     uninstall(cluster)
@@ -54,9 +54,9 @@ class Running:
 
 
 def find_running(kubectl: Kubectl, name: str, image: str) -> Running | None:
-    """The endpoint's pod, once the endpoint is as it should be and nothing of before is left.
+    """Return the endpoint's pod, once the endpoint has its desired state and no earlier pod is left.
 
-    `image` is the one of the chart.
+    `image` is the chart's image.
     """
     found, deployment = kubectl.get("iep", name), kubectl.get("deployment", name)
     pods = kubectl.list("pods", f"forebay.dev/endpoint={name}")

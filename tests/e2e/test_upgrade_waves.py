@@ -16,14 +16,14 @@ from tests.kubectl import Kubectl, Manifest, condition, wait_for
 pytestmark = pytest.mark.installs
 
 ENDPOINTS = ("first", "second")
-TEXT = "Whoever is served by the first shall hear nothing of the second."
+TEXT = "Clients of one endpoint notice no pod replacement of the other."
 SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
 PACE = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.005"}
 POLICIES = ("Never", "IfNotPresent")
-"""The pull policy is a value of the chart that changes the pod template and nothing that a client notices."""
+"""This value of the chart changes the pod template, and clients do not notice the change."""
 
 REQUESTS_PER_SECOND = 10
-"""The clients send twice as many while nothing else needs the processors."""
+"""The minimum for each client. On an idle machine, a client sends twice as many."""
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_template_change_replaces_one_endpoint_after_the_other(
             upgrades += 1
     check(counted, requests)
     assert in_progress >= {("first",), ("second",)}, "both were replaced"
-    assert ENDPOINTS not in in_progress, "never both at once"
+    assert ENDPOINTS not in in_progress, "never both at the same time"
 
 
 def test_an_image_that_cannot_start_stops_at_the_first_endpoint(kubectl: Kubectl, clients: Clients) -> None:
@@ -153,15 +153,15 @@ def test_an_image_that_cannot_start_stops_at_the_first_endpoint(kubectl: Kubectl
             is_waiting(kubectl, "first", "UpgradeFailed"), "the first one says that it fails", timeout=180
         )
         assert "forebay.local/missing:1" in failed["message"]
-        stopped = wait_for(is_waiting(kubectl, "second", "Stopped"), "the second one says who failed")
+        stopped = wait_for(is_waiting(kubectl, "second", "Stopped"), "the second one names the failed endpoint")
         assert f"{kubectl.namespace}/first" in stopped["message"]
         assert condition(kubectl.get("iep", "second"), "Ready")["reason"] == "Ready"
         install(kubectl)
         for name in ENDPOINTS:
             ready = has_template(kubectl, name, image=images()["vllm-canned"])
-            wait_for(ready, f"{name} has the image of before", timeout=180)
+            wait_for(ready, f"{name} has the previous image", timeout=180)
     check(counted)
-    wait_for(lambda: {name: find_pods(kubectl, name) for name in ENDPOINTS} == pods, "all pods are those of before")
+    wait_for(lambda: {name: find_pods(kubectl, name) for name in ENDPOINTS} == pods, "all pods are the same as before")
     assert (kubectl.get("deployment", "second") or {})["metadata"]["generation"] == generation
 
 

@@ -63,7 +63,7 @@ def install_wheels(wheels: list[Path]) -> Path:
 
 
 def install_server(python: Path) -> Path:
-    """Put this checkout's server where `python` finds it by PYTHONPATH, and return that folder.
+    """Write this checkout's server into a folder for PYTHONPATH. Returns the folder.
 
     It has the files of the overlay: vLLM finds the server's plugins by the metadata among them.
     """

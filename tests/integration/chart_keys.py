@@ -1,4 +1,4 @@
-"""The table of all keys of the chart's values: a value of each, and its effect on the rendered objects."""
+"""The table of all keys of the chart's values: a value for each key, and its effect on the rendered objects."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -76,7 +76,7 @@ def account_rows() -> Iterator[Row]:
             f"{prefix}serviceAccount.annotations",
             annotations,
             {f"ServiceAccount/{name}": {"metadata": {"annotations": annotations}}},
-            alone=True,  # all together, the account has another name
+            alone=True,  # with all keys together, the account has another name
         )
 
 
@@ -264,7 +264,7 @@ def server_rows() -> Iterator[Row]:
 
 
 def defaults(expected: Mapping[str, Any]) -> dict[str, Any]:
-    """What --endpoint-defaults must have."""
+    """The expected content of --endpoint-defaults."""
     return {"defaults": expected}
 
 

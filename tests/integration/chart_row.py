@@ -1,7 +1,7 @@
-"""A row of the table of the chart's keys: a key, a value, and what the rendered objects then have.
+"""A row of the table of the chart's keys: a key, a value, and the expected parts of the rendered objects.
 
-An expectation is a part of an object. Of a list, each expected item must be in it. `ABSENT` means that there is no such
-field.
+An expectation is a part of an object. Each expected item of a list must be in the object's list. `ABSENT` means that
+the field is missing.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Row:
     """A key with a value.
 
     Attributes:
-        objects: KIND/NAME of objects, with what each then has; None for an object that is not rendered.
+        objects: KIND/NAME -> the expected part of the object; None for an object that is not rendered.
         base: other values that the key needs to have an effect.
         alone: whether its objects differ when all keys are set.
     """
@@ -48,7 +48,7 @@ def nest(key: str, value: Any) -> dict[str, Any]:
 
 
 def merge(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, where those of `one` win."""
+    """Merge both. Values of `one` override."""
     for key, value in other.items():
         if isinstance(value, Mapping) and isinstance(one.get(key), dict):
             merge(one[key], value)

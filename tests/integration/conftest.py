@@ -87,7 +87,7 @@ def kubectl(control_plane: Kubectl) -> Kubectl:
 
 @pytest.fixture(scope="module")
 def proxy(control_plane: Kubectl) -> Iterator[FaultyProxy]:
-    """A proxy before the API server that does what a test says."""
+    """A proxy in front of the API server. Tests control its faults."""
     with FaultyProxy(server_of(control_plane)).running() as proxy:
         yield proxy
 
@@ -100,7 +100,7 @@ def access(proxy: FaultyProxy, operators_kubectl: Kubectl, tmp_path_factory: pyt
 
 @pytest.fixture(scope="session")
 def valkey_server(run_cluster: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    """A Valkey for all tests; what is in it belongs to the test that runs."""
+    """A Valkey for all tests. Only the running test uses it."""
     if not found_server():
         run_cluster("redis")
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
@@ -116,7 +116,7 @@ def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketSe
 
 @pytest.fixture
 async def valkey(valkey_server: ValkeyServer) -> AsyncIterator[ValkeyServer]:
-    """With nothing in it, whatever the gateways of other files left."""
+    """The Valkey, without data from gateways of other files."""
     client = connect_valkey(valkey_server.url)
     await client.flushall()
     yield valkey_server

@@ -13,8 +13,8 @@ def replicas_are(kubectl: Kubectl, count: int) -> Callable[[], bool]:
 
     def ask_both() -> bool:
         found = kubectl.get("iep", "one") or {}
-        told = found.get("status", {})
-        current = told.get("observedGeneration") == found["metadata"]["generation"]
-        return bool(current and told.get("ready") == f"0/{count}" and count == len(kubectl.list("pods")))
+        current_status = found.get("status", {})
+        current = current_status.get("observedGeneration") == found["metadata"]["generation"]
+        return bool(current and current_status.get("ready") == f"0/{count}" and count == len(kubectl.list("pods")))
 
     return ask_both

@@ -116,12 +116,12 @@ class InProcessOperator:
     """Reconciles one endpoint until no work is left, despite any faults.
 
     Attributes:
-        told: the reasons of the events.
+        recorded_reasons: the reasons of the events.
     """
 
     def __init__(self, api: FaultyApi, administrator: Administrator, name: str) -> None:
         self.api = api
-        self.told: list[str] = []
+        self.recorded_reasons: list[str] = []
         self._administrator = administrator
         self._name = name
         self._cache = Cache({}, {}, {}, {}, {})
@@ -157,7 +157,7 @@ class InProcessOperator:
         return gateways, KeyDigestSync(cluster, "forebay-system", WatchedEndpoints(list, (), lambda _: None))
 
     def _hear(self, key: EndpointKey, uid: str, reason: str, message: str, warning: bool) -> None:
-        self.told.append(reason)
+        self.recorded_reasons.append(reason)
 
     async def settle(self, stale: int = 0) -> None:
         """Reconcile until a round with a fresh cache has nothing to write. After a failure the cache stays as it was

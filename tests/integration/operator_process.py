@@ -15,21 +15,24 @@ CHART = ROOT / "charts/forebay"
 
 
 def give_access(admin: Kubectl, path: Path, namespace: str = "forebay-system", *values: str) -> Kubectl:
-    """The operator's own access, in a file: the service account of the chart, installed in a namespace that is made for
-    it with these values (--set=…), with no more than the chart's roles and its admission policy allow."""
+    """Write a kubeconfig with the operator's own access.
+
+    The service account is that of the chart with these values (--set=…), in a new namespace. It has only the
+    permissions of the chart's roles and admission policy.
+    """
     system = admin.within(namespace)
     system.run("create", "namespace", system.namespace)
     if not any("watchNamespaces" in value for value in values):
         policy = render(system, "templates/admission.yaml", *values)
-        name = f"forebay-operator-{namespace}"  # each installation has one of its own
+        name = f"forebay-operator-{namespace}"  # each installation has its own policy
         system.within("").run("apply", "-f", "-", stdin=policy.replace("forebay-operator\n", f"{name}\n"))
     return give_chart_access(system, path, "forebay", "templates/rbac.yaml", *values)
 
 
 def give_chart_access(system: Kubectl, path: Path, account: str, template: str, *values: str) -> Kubectl:
-    """The access of one of the chart's service accounts, in a file, with the roles that a template of the chart makes.
+    """Write a kubeconfig for one of the chart's service accounts, with the roles from a template of the chart.
 
-    `system` is the namespace that the chart is installed in.
+    `system` is the namespace of the chart.
     """
     system.within("").run("apply", "-f", "-", stdin=render(system, template, *values))
     config = yaml.safe_load(system.kubeconfig.read_text())

@@ -31,11 +31,11 @@ _hosts = (f"127.94.0.{number}" for number in itertools.count(1))
 
 @dataclass
 class Load:
-    """The load that a server reports. If `told` is False, it does not answer."""
+    """The load that a server reports. If `answers` is False, it does not answer."""
 
     in_flight: int = 0
     begun: int = 0
-    told: bool = True
+    answers: bool = True
     asleep: bool = False
     orders: list[str] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ def listening(load: Load, host: str, port: int) -> Iterator[None]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if not load.told:
+            if not load.answers:
                 self.send_error(503)
                 return
             figures = {

@@ -22,7 +22,7 @@ POD, OTHER = Address("10.0.0.1", 8000), Address("10.0.0.2", 8000)
 
 JOB_STORE_BYTES = 100_000
 
-WEBHOOK = {"webhook": "http://127.0.0.1/told"}
+WEBHOOK = {"webhook": "http://127.0.0.1/webhook"}
 
 
 def opened(server: ValkeyServer, most: int = JOB_STORE_BYTES) -> ValkeyJobStore:

@@ -60,7 +60,7 @@ def rendered(run_cluster: Callable[..., None]) -> list[Objects]:
 
 
 def find_differences(found: Any, expected: Any, path: str = "") -> Iterator[str]:
-    """What `found` lacks of what is expected."""
+    """Describe the expected parts that `found` lacks."""
     if isinstance(expected, Mapping):
         if not isinstance(found, Mapping):
             yield f"{path}: {found!r} is no object"
@@ -82,7 +82,7 @@ def find_differences(found: Any, expected: Any, path: str = "") -> Iterator[str]
 
 
 def check(objects: Objects, row: Row) -> list[str]:
-    """What is wrong with the objects of a row."""
+    """Describe the expected parts that the objects of a row lack."""
     wrong: list[str] = []
     for name, expected in row.objects.items():
         for each in (set(objects) - EXTRA) if name == "*" else [name]:
@@ -145,7 +145,7 @@ def test_no_pod_for_openshift_asks_for_a_user(rendered: list[Objects]) -> None:
 
 
 def test_the_api_server_accepts_the_objects_of_every_key(rendered: list[Objects], control_plane: Kubectl) -> None:
-    """A dry run in the API server, with all checks of fields that it has."""
+    """The API server checks all fields in a dry run."""
     install_crd(control_plane, httproute_crd(), HTTPROUTES)
     for namespace in (NAMESPACE, "a", "b"):
         control_plane.run("create", "namespace", namespace)

@@ -24,7 +24,7 @@ CRD_FILE = ROOT / f"crds/{CRD}.yaml"
 
 @dataclass
 class ChartCluster:
-    """A namespace for the chart, and another for endpoints, which alone is watched."""
+    """A namespace for the chart, and another for endpoints. Only the second one is watched."""
 
     system: Kubectl
     endpoints: Kubectl
@@ -44,7 +44,7 @@ class ChartCluster:
 
     @contextmanager
     def operator(self, account: str) -> Iterator[None]:
-        """Run what the Deployment of that name says, with the rights of its service account."""
+        """Run the command of the Deployment with that name, with the permissions of its service account."""
         found = self.system.get("deployment", account)
         assert found, f"the chart has no Deployment {account}"
         (container,) = found["spec"]["template"]["spec"]["containers"]
@@ -69,7 +69,7 @@ class ChartCluster:
 
 @pytest.fixture
 def cluster(control_plane: Kubectl, tmp_path: Path) -> Iterator[ChartCluster]:
-    """Without any release in it; the CRD exists, and belongs to no release."""
+    """A cluster without a release. The CRD exists, and belongs to no release."""
     mark = uuid.uuid4().hex[:8]
     system, endpoints = control_plane.within(f"system-{mark}"), control_plane.within(f"endpoints-{mark}")
     for each in (system, endpoints):

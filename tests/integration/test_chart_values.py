@@ -274,7 +274,7 @@ def test_in_namespaced_mode_no_permission_reaches_other_namespaces(helm: Helm) -
 
 
 def test_only_the_operators_probes_and_metrics_are_reachable(helm: Helm) -> None:
-    """The object alone: what enforces it is the cluster's network."""
+    """This tests only the object. The cluster's network plugin enforces it."""
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     peers = "--set-json=networkPolicy.from=" + json.dumps([monitoring])
     opened = [{"ports": [{"port": "health"}], "from": [monitoring]}]

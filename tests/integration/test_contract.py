@@ -63,7 +63,7 @@ class TestContract:
         assert f"applied Deployment {kubectl.namespace}/one" not in operator.read_text()
 
     def test_the_pod_follows_each_change_of_the_overlay(self, kubectl: Kubectl) -> None:
-        """Nothing of the mode before stays, also in the fields that Kubernetes merges."""
+        """No field of the previous mode stays, not even in lists that Kubernetes merges."""
         kubectl.run("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
         start(kubectl, overlay="None")
         seen: Manifest = {}
@@ -168,7 +168,7 @@ class TestContract:
     def test_a_services_port_can_change_and_change_back(self, kubectl: Kubectl, operator: Path, kind: str) -> None:
         start(kubectl, service={"type": kind})
         before = wait_for(exists(kubectl, "service", "one"), "the Service exists")["spec"]
-        if kind != "ClusterIP":  # somebody chooses the node port, which then is theirs
+        if kind != "ClusterIP":  # somebody else sets the node port, and owns it then
             port = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}
             others = before["ports"][0]["nodePort"] - 1
             kubectl.patch("service", "one", {"spec": {"ports": [{**port, "nodePort": others}]}})

@@ -1,4 +1,5 @@
-"""Defaults for all endpoints, as the chart passes them to the operator. Existing endpoints keep some that they have."""
+"""Defaults for all endpoints, as the chart passes them to the operator. Existing endpoints keep some of their
+defaults."""
 
 import json
 from pathlib import Path
@@ -17,7 +18,7 @@ DEFAULTS = {
 }
 RUNNING = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
 KEPT = {name: DEFAULTS[name] for name in ("resources", "cache")}
-"""Those that an existing endpoint does not get."""
+"""The defaults that an existing endpoint does not get."""
 
 
 def is_settled(kubectl: Kubectl, name: str) -> Manifest | None:
@@ -29,7 +30,7 @@ def is_settled(kubectl: Kubectl, name: str) -> Manifest | None:
     return kubectl.get("deployment", name)
 
 
-def test_new_endpoints_get_the_defaults_and_existing_ones_keep_what_they_have(
+def test_new_endpoints_get_the_defaults_and_existing_ones_keep_their_own(
     kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path
 ) -> None:
     watched = f"--watch-namespaces={kubectl.namespace}"
@@ -41,7 +42,7 @@ def test_new_endpoints_get_the_defaults_and_existing_ones_keep_what_they_have(
         wait_for(exists(kubectl, "deployment", "new"), "the second operator leads")
         wait_for(lambda: is_settled(kubectl, "new"), "the new endpoint has a status")
         old = kubectl.get("deployment", "old") or {}
-        assert old["metadata"]["generation"] == before["metadata"]["generation"], "nothing of it was changed"
+        assert old["metadata"]["generation"] == before["metadata"]["generation"], "its Deployment is unchanged"
         assert kubectl.get("pvc", "old-cache") is None
     with running_operator(operators_kubectl, tmp_path / "all", watched, f"--endpoint-defaults={json.dumps(DEFAULTS)}"):
         for name in ("old", "new"):
@@ -55,7 +56,7 @@ def test_new_endpoints_get_the_defaults_and_existing_ones_keep_what_they_have(
 
 
 def run_pods(kubectl: Kubectl) -> None:
-    """Let all pods run. An endpoint that only starts has no turn in a wave."""
+    """Mark all pods as running. An endpoint that is starting gets no turn in a wave."""
     for pod in kubectl.list("pods"):
         if pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]:
             play_kubelet(kubectl, pod["metadata"]["name"], RUNNING)

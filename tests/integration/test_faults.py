@@ -80,7 +80,7 @@ async def live(administrator: Administrator, api: FaultyApi, name: str, fault: F
         assert find_flapping(api.statuses[written:]) == []
         ends[phase] = await describe(administrator, name)
     assert len(set(api.made)) == len(api.made), "no object is created twice, above all no key that clients may have"
-    assert operator.told in (["Suspended"], []), (
+    assert operator.recorded_reasons in (["Suspended"], []), (
         "an event may be lost with the answer to its status, and no other event exists"
     )
     await administrator.delete(name)

@@ -56,7 +56,10 @@ class Watched:
 
     def flapping(self, namespace: str) -> list[str]:
         return [
-            each for path, told in self.statuses.items() if f"/{namespace}/" in path for each in find_flapping(told)
+            each
+            for path, history in self.statuses.items()
+            if f"/{namespace}/" in path
+            for each in find_flapping(history)
         ]
 
 

@@ -52,9 +52,9 @@ class JobApiClient:
         return status, json.loads(text)
 
     def run(self, content: Any = JOB) -> str:
-        status, told = self.ask("run", content)
-        assert (status, told["status"]) == (200, "IN_QUEUE")
-        return str(told["id"])
+        status, returned = self.ask("run", content)
+        assert (status, returned["status"]) == (200, "IN_QUEUE")
+        return str(returned["id"])
 
     def state(self, job: str) -> str:
         return str(self.ask(f"status/{job}")[1]["status"])
@@ -85,11 +85,11 @@ def test_runsync_and_run_answer_like_runpod(gateway: Gateway) -> None:
     api = JobApiClient(gateway, "answering")
     with ready_pod(gateway, "answering") as pod:
         pod.answer = run_job
-        status, told = api.ask("runsync", {**JOB, "policy": {"executionTimeout": 7000}})
-        assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
-        assert told.keys() == {"delayTime", "executionTime", "id", "output", "status", "workerId"}
-        assert told["workerId"] == pod_name("answering")
-        assert told["id"].startswith("sync-")
+        status, returned = api.ask("runsync", {**JOB, "policy": {"executionTimeout": 7000}})
+        assert (status, returned["status"], returned["output"]) == (200, "COMPLETED", [ITEM])
+        assert returned.keys() == {"delayTime", "executionTime", "id", "output", "status", "workerId"}
+        assert returned["workerId"] == pod_name("answering")
+        assert returned["id"].startswith("sync-")
         (request,) = pod.requests
         assert request.head.startswith(b"POST /v2/answering/runsync HTTP/1.1\r\n")
         assert f"Authorization: Bearer {KEY}".encode() in request.head
@@ -126,9 +126,9 @@ def test_status_sync_answers_when_the_job_ends(gateway: Gateway, pool: ThreadPoo
         assert api.ask(f"status-sync/{job}?wait=1000")[1]["status"] == "IN_PROGRESS"
         waiting = pool.submit(api.ask, f"status-sync/{job}?wait=20000")
         may_end.set()
-        status, told = waiting.result()
-        assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
-        assert api.ask(f"status-sync/{job}", b"") == (200, told), "immediately, and by POST too"
+        status, returned = waiting.result()
+        assert (status, returned["status"], returned["output"]) == (200, "COMPLETED", [ITEM])
+        assert api.ask(f"status-sync/{job}", b"") == (200, returned), "immediately, and by POST too"
     assert api.ask("status-sync/no-such-job")[0] == 404
     assert api.ask(f"status-sync/{job}?wait=5")[0] == 400
 
@@ -208,8 +208,8 @@ def test_a_pod_that_is_removed_loses_no_job(gateway: Gateway) -> None:
 
     with ready_pod(gateway, "moving") as pod:
         pod.answer = break_once
-        status, told = api.ask("runsync", JOB)
-        assert (status, told["output"], len(pod.requests)) == (200, [ITEM], 2)
+        status, returned = api.ask("runsync", JOB)
+        assert (status, returned["output"], len(pod.requests)) == (200, [ITEM], 2)
 
 
 def test_every_job_ends_once_with_its_own_output_despite_pod_failures(
@@ -233,9 +233,9 @@ def test_every_job_ends_once_with_its_own_output_despite_pod_failures(
         first.answer = second.answer = echo
         jobs = list(pool.map(lambda number: api.run({"input": {"number": number}}), range(200)))
         wait_for(lambda: api.ask("health")[1]["jobs"]["completed"] == 200, "all jobs are done", timeout=60)
-        told = list(pool.map(lambda job: api.ask(f"status/{job}")[1], jobs))
-        assert [each["output"] for each in told] == [[{"number": number}, "end"] for number in range(200)]
-        assert {each["status"] for each in told} == {"COMPLETED"}
+        returned = list(pool.map(lambda job: api.ask(f"status/{job}")[1], jobs))
+        assert [each["output"] for each in returned] == [[{"number": number}, "end"] for number in range(200)]
+        assert {each["status"] for each in returned} == {"COMPLETED"}
         assert [begun[number] for number in range(0, 200, 20)] == [3] * 10
         assert api.ask("health")[1]["jobs"] | {"completed": 0} == dict.fromkeys(
             ("completed", "failed", "inProgress", "inQueue", "retried"), 0
@@ -260,9 +260,9 @@ def test_a_failed_job_can_be_retried_and_a_slow_one_times_out(gateway: Gateway) 
         api.becomes(job, "COMPLETED")
         assert api.ask("health")[1]["jobs"]["retried"] == 1
         pod.answer = hang_in(pod)
-        status, told = api.ask("runsync?wait=1000", {**JOB, "policy": {"executionTimeout": 5000}})
-        assert (status, told["status"]) == (200, "IN_PROGRESS"), "the client may request it later"
-        assert "5 s" in api.becomes(told["id"], "TIMED_OUT")["error"]
+        status, returned = api.ask("runsync?wait=1000", {**JOB, "policy": {"executionTimeout": 5000}})
+        assert (status, returned["status"]) == (200, "IN_PROGRESS"), "the client may request it later"
+        assert "5 s" in api.becomes(returned["id"], "TIMED_OUT")["error"]
 
 
 def test_health_counts_throttled_and_unhealthy_pods(gateway: Gateway) -> None:
@@ -309,8 +309,8 @@ def test_a_server_without_json_lines_runs_jobs_too(gateway: Gateway) -> None:
 
     with ready_pod(gateway, "older") as pod:
         pod.answer = answer_whole
-        status, told = JobApiClient(gateway, "older").ask("runsync", JOB)
-        assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
+        status, returned = JobApiClient(gateway, "older").ask("runsync", JOB)
+        assert (status, returned["status"], returned["output"]) == (200, "COMPLETED", [ITEM])
 
 
 def test_a_job_stops_when_its_time_to_live_ends(gateway: Gateway) -> None:
@@ -348,9 +348,9 @@ def test_invalid_input_gets_runpods_error_format_and_starts_no_pod(
 ) -> None:
     if gateway.kubectl.get("iep", "refusing") is None:
         gateway.endpoint("refusing")
-    found, told = JobApiClient(gateway, "refusing").ask(path, content)
+    found, returned = JobApiClient(gateway, "refusing").ask(path, content)
     assert found == status
-    assert said in told["error"]
+    assert said in returned["error"]
     assert (gateway.replicas("refusing"), gateway.held("refusing")) == (0, {})
 
 
@@ -377,8 +377,8 @@ def test_a_job_is_visible_only_to_keys_of_its_endpoint(gateway: Gateway) -> None
     gateway.endpoint("theirs", keys=[other])
     job = JobApiClient(gateway, "mine").run({**JOB, "policy": {"lowPriority": True}})
     assert JobApiClient(gateway, "mine").ask(f"status/{job}") == (200, {"id": job, "status": "IN_QUEUE"})
-    status, told = JobApiClient(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")
-    assert (status, told) == (401, {"error": "The API key is not valid for this endpoint."})
+    status, returned = JobApiClient(gateway, "mine").ask(f"status/{job}", key="fb_wrong-key-altogether")
+    assert (status, returned) == (401, {"error": "The API key is not valid for this endpoint."})
     assert JobApiClient(gateway, "mine").ask(f"status/{job}", key=other)[0] == 404
     assert JobApiClient(gateway, "theirs").ask(f"status/{job}", key=other)[0] == 404
 

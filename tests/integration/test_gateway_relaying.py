@@ -45,8 +45,8 @@ def test_the_response_passes_through_unchanged(gateway: Gateway) -> None:
         head = (
             AUTHORIZED + b"X-Own:  spaced\r\nX-Request-Id: mine\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n"
         )
-        told = b"\r\nx-runpod-worker-id: untouched-6d8f-pod0\r\nconnection: close\r\n\r\n"
-        expected = answer.replace(b"\r\n\r\n", told)
+        added = b"\r\nx-runpod-worker-id: untouched-6d8f-pod0\r\nconnection: close\r\n\r\n"
+        expected = answer.replace(b"\r\n\r\n", added)
         assert raw(port, head + b"{}") == expected
         (request,) = pod.requests
     assert request.body == b"{}"

@@ -57,7 +57,7 @@ class Webhooks:
     """Receives webhooks. Keeps the content for each job, by ID, and the number of repeated deliveries."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Any] = {}
+        self.received: dict[str, Any] = {}
         self.again = 0
         self.url = ""
 
@@ -65,18 +65,18 @@ class Webhooks:
         """As long as a short handler, so that gateways die in this time."""
         content = await request.json()
         await asyncio.sleep(random.uniform(0, 0.1))
-        self.again += content["id"] in self.told
-        assert self.told.setdefault(content["id"], content) == content
+        self.again += content["id"] in self.received
+        assert self.received.setdefault(content["id"], content) == content
         return web.Response()
 
     async def listen(self, stack: AsyncExitStack) -> None:
         app = web.Application()
-        app.router.add_post("/told", self.take)
+        app.router.add_post("/webhook", self.take)
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/told"
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
 
 
 @dataclass
@@ -187,10 +187,10 @@ async def submit_all(scene: Scene, session: aiohttp.ClientSession, count: int) -
 
     async def submit() -> None:
         for number in numbers:
-            told = None
-            while not told:  # as a client would
-                told = await scene.ask(session, "run", {"input": {"number": number}, "webhook": scene.webhooks.url})
-            accepted[told["id"]] = number
+            answer = None
+            while not answer:  # as a client would
+                answer = await scene.ask(session, "run", {"input": {"number": number}, "webhook": scene.webhooks.url})
+            accepted[answer["id"]] = number
 
     await asyncio.gather(*(submit() for _ in range(CLIENTS)))
     return accepted
@@ -198,21 +198,21 @@ async def submit_all(scene: Scene, session: aiohttp.ClientSession, count: int) -
 
 async def read_all(scene: Scene, session: aiohttp.ClientSession, jobs: dict[str, int]) -> dict[str, Any]:
     """Poll each job until it ends; returns its last /status."""
-    left, told = list(jobs), {}
+    left, results = list(jobs), {}
 
     async def read() -> None:
         while left:
             job = left.pop()
             found = await scene.ask(session, f"status/{job}")
             if found and found["status"] in FINAL:
-                told[job] = found
+                results[job] = found
             else:
                 left.insert(0, job)
                 await asyncio.sleep(0.05)
 
     async with asyncio.timeout(900):
         await asyncio.gather(*(read() for _ in range(CLIENTS)))
-    return told
+    return results
 
 
 async def check(scene: Scene, count: int) -> None:
@@ -228,7 +228,7 @@ async def check(scene: Scene, count: int) -> None:
         killing = asyncio.create_task(keep_killing(scene, ended))
         try:
             accepted = await submit_all(scene, session, count)
-            told = await read_all(scene, session, accepted)
+            results = await read_all(scene, session, accepted)
         finally:
             ended.set()
             await killing
@@ -239,24 +239,24 @@ async def check(scene: Scene, count: int) -> None:
         unknown = dict.fromkeys(kept - set(accepted), -1)  # accepted, but the answer was lost
         await read_all(scene, session, unknown)
         again = await read_all(scene, session, accepted)
-        await until(lambda: scene.webhooks.told.keys() >= kept, WEBHOOK_SECONDS)
+        await until(lambda: scene.webhooks.received.keys() >= kept, WEBHOOK_SECONDS)
         done = await client.hgetall(f"forebay:done:{scene.kubectl.namespace}/{NAME}")
         left = {what: await client.hgetall(f"forebay:{what}") for what in ("queued", "waiting", "running")}
-    states = Counter(found["status"] for found in told.values())
+    states = Counter(found["status"] for found in results.values())
     print(
         f"\n{len(accepted)} jobs accepted and over in {seconds:.0f} s: {dict(states)}; {len(unknown)} more whose "
-        f"answer was lost; lost: {len(accepted) - len(told)}, changed after their end: "
-        f"{sum(told[job] != again[job] for job in told)}; webhooks told: {len(scene.webhooks.told)}, told again: "
-        f"{scene.webhooks.again}; killed meanwhile: {dict(scene.killed)}"
+        f"answer was lost; lost: {len(accepted) - len(results)}, changed after their end: "
+        f"{sum(results[job] != again[job] for job in results)}; webhooks received: {len(scene.webhooks.received)}, "
+        f"received again: {scene.webhooks.again}; killed meanwhile: {dict(scene.killed)}"
     )
-    assert (len(accepted), len(told), again) == (count, count, told)
-    assert {job: scene.webhooks.told[job] for job in accepted} == told
+    assert (len(accepted), len(results), again) == (count, count, results)
+    assert {job: scene.webhooks.received[job] for job in accepted} == results
     assert states == {"COMPLETED": count - count // 50, "FAILED": count // 50}
     for job, number in accepted.items():
         if number % 50 == 49:
-            assert told[job]["error"] == "so it is"
+            assert results[job]["error"] == "so it is"
         else:
-            assert told[job]["output"] == [number, "middle", "end"]
+            assert results[job]["output"] == [number, "middle", "end"]
     assert int(done["completed"]) + int(done["failed"]) == len(kept), "each job ended once"
     assert left == {"queued": {}, "waiting": {}, "running": {}}
     assert scene.killed.keys() == set(KILLS)

@@ -29,10 +29,10 @@ def test_the_second_operator_takes_over(kubectl: Kubectl, operators_kubectl: Kub
             assert time.monotonic() - killed < 15
             with running_operator(operators_kubectl, tmp_path / "third", port=third_port):
                 wait_for(lambda: stands_by(third_port), "the third operator is on standby")
-                told = time.monotonic()
+                stopped = time.monotonic()
                 second.send_signal(signal.SIGTERM)
                 wait_for(lambda: leads(third_port), "the third operator is leading")
-                assert time.monotonic() - told < 8
+                assert time.monotonic() - stopped < 8
                 assert second.wait(timeout=10) == 0
                 kubectl.patch("iep", "one", {"spec": {"replicas": 2}})
                 wait_for(lambda: len(kubectl.list("pods")) == 2, "the third operator reconciles")

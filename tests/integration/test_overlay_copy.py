@@ -30,7 +30,7 @@ def read_all(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_copy_is_whole_and_every_user_may_read_it_also_the_second_time(image: Path, tmp_path: Path) -> None:
+def test_the_first_and_the_second_copy_are_complete_and_readable_for_all(image: Path, tmp_path: Path) -> None:
     for _ in range(2):
         subprocess.run([image / "copy", tmp_path], check=True, umask=0o077)
         assert read_all(tmp_path / "server") == read_all(image / "server")
@@ -42,7 +42,7 @@ def test_the_copy_is_whole_and_every_user_may_read_it_also_the_second_time(image
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to become another user")
 def test_any_user_of_group_0_can_copy(image: Path) -> None:
-    """As on OpenShift: the volume belongs to root's group, and the user ID is one of the namespace's."""
+    """On OpenShift, the volume belongs to root's group, and the user ID comes from the range of the namespace."""
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
         Path(folder).chmod(0o755)
         copied, volume = Path(folder) / "image", Path(folder) / "volume"

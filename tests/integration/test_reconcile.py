@@ -288,8 +288,8 @@ class TestStatus:
         kubectl.run("create", "-f", "-", stdin=json.dumps(event))
         scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
         play_kubelet(kubectl, pod, {"phase": "Pending", "conditions": [scheduled]})
-        told = wait_for(reason_is(kubectl, "SecretMissing"), "the status of the endpoint shows it")
-        assert words in condition(told, "Ready")["message"]
+        reported = wait_for(reason_is(kubectl, "SecretMissing"), "the status of the endpoint shows it")
+        assert words in condition(reported, "Ready")["message"]
         prepared = {"type": "PodReadyToStartContainers", "status": "True"}
         play_kubelet(kubectl, pod, {"conditions": [scheduled, prepared]})
         wait_for(reason_is(kubectl, "PullingImage"), "the events no longer count")

@@ -104,30 +104,30 @@ def run(line: str, gateway: Gateway, key: str, job: str = "") -> tuple[int, Any]
 
 @KEYS
 def test_the_job_api_accepts_the_documented_curl_commands(documented: Gateway, key: str) -> None:
-    status, told = run(RUNSYNC, documented, key)
-    assert (status, told["status"], told["output"]) == (200, "COMPLETED", [ITEM])
-    status, told = run(RUN, documented, key)
-    assert (status, told["status"]) == (200, "IN_QUEUE")
-    job = told["id"]
-    status, told = run(STREAM, documented, key, job)
-    assert (status, told.keys()) == (200, {"status", "stream"})
+    status, returned = run(RUNSYNC, documented, key)
+    assert (status, returned["status"], returned["output"]) == (200, "COMPLETED", [ITEM])
+    status, returned = run(RUN, documented, key)
+    assert (status, returned["status"]) == (200, "IN_QUEUE")
+    job = returned["id"]
+    status, returned = run(STREAM, documented, key, job)
+    assert (status, returned.keys()) == (200, {"status", "stream"})
     assert run(STATUS, documented, key, job)[0] == 200
-    status, told = run(CANCEL, documented, key, job)
-    assert (status, told["id"]) == (200, job)
-    status, told = run(RETRY, documented, key, job)
-    assert (status, list(told)) == (400, ["error"]), "it did not fail"
-    status, told = run(PURGE, documented, key)
-    assert (status, told) == (200, {"removed": 0, "status": "completed"})
-    status, told = run(HEALTH, documented, key)
-    assert (status, told["workers"]["ready"]) == (200, 1)
+    status, returned = run(CANCEL, documented, key, job)
+    assert (status, returned["id"]) == (200, job)
+    status, returned = run(RETRY, documented, key, job)
+    assert (status, list(returned)) == (400, ["error"]), "it did not fail"
+    status, returned = run(PURGE, documented, key)
+    assert (status, returned) == (200, {"removed": 0, "status": "completed"})
+    status, returned = run(HEALTH, documented, key)
+    assert (status, returned["workers"]["ready"]) == (200, 1)
 
 
 @KEYS
 def test_openais_routes_accept_the_documented_curl_commands(documented: Gateway, key: str) -> None:
-    status, told = run(CHAT, documented, key)
-    assert (status, told["choices"][0]["message"]["content"]) == (200, TEXT)
-    status, told = run(MODELS, documented, key)
-    assert (status, [model["id"] for model in told["data"]]) == (200, [MODEL])
+    status, returned = run(CHAT, documented, key)
+    assert (status, returned["choices"][0]["message"]["content"]) == (200, TEXT)
+    status, returned = run(MODELS, documented, key)
+    assert (status, [model["id"] for model in returned["data"]]) == (200, [MODEL])
 
 
 @pytest.mark.parametrize("line", [RUNSYNC, STATUS, CANCEL, CHAT], ids=["runsync", "status", "cancel", "chat"])

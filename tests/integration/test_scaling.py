@@ -83,8 +83,8 @@ def test_a_request_starts_an_endpoint_at_zero_which_scales_to_zero_again(operato
         "endpointslices",
         "deployments",
     ], "the slice points to the gateway before the pods are deleted"
-    told = {each["reason"] for each in operator.kubectl.list("events")}
-    assert "Scaled" in told
+    reasons = {each["reason"] for each in operator.kubectl.list("events")}
+    assert "Scaled" in reasons
 
 
 def test_the_status_counts_queued_jobs(operator: ScalingStage) -> None:
@@ -93,8 +93,10 @@ def test_the_status_counts_queued_jobs(operator: ScalingStage) -> None:
     wait_for(lambda: send(port, "GET", "/v2/one/openai/v1/models", key=key)[0] == 200, "the gateway accepts the key")
     job = {"input": {"prompt": "Hello"}, "policy": {"lowPriority": True}}
     assert send(port, "POST", "/v2/one/run", job, key)[0] == 200
-    told = {"queued": 1, "running": 0}
-    wait_for(lambda: (operator.kubectl.get("iep", "one") or {})["status"].get("jobs") == told, "the status shows it")
+    expected = {"queued": 1, "running": 0}
+    wait_for(
+        lambda: (operator.kubectl.get("iep", "one") or {})["status"].get("jobs") == expected, "the status shows it"
+    )
     header, row = (line.split() for line in operator.kubectl.run("get", "iep", "one", "-o", "wide").splitlines())
     assert (header[6:8], row[6:8]) == (["QUEUED", "RUNNING"], ["1", "0"])
     assert operator.replicas() == 0, "its priority is low"
@@ -142,11 +144,11 @@ def test_replicas_follow_the_load_and_idle_pods_are_removed_first(operator: Scal
 def test_a_pod_that_does_not_answer_is_not_idle(operator: ScalingStage) -> None:
     operator.kubectl.apply(endpoint(scaling=SCALING))
     with operator.playing(1) as (name,):
-        operator.loads[name].told = False
+        operator.loads[name].answers = False
         wait_for(reason_is(operator.kubectl, "Ready"), "the endpoint is ready")
         time.sleep(8)  # twice the idle time and more, in which nothing must happen
         assert operator.replicas() == 1
-        operator.loads[name].told = True
+        operator.loads[name].answers = True
         wait_for(lambda: operator.replicas() == 0, "the pod reports that it is idle", timeout=40)
 
 

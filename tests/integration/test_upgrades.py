@@ -42,7 +42,7 @@ def run(kubectl: Kubectl, operators_kubectl: Kubectl, tmp_path: Path) -> Iterato
 
 
 def pods(kubectl: Kubectl, name: str) -> dict[str, list[Manifest]]:
-    """The pods of an endpoint that stay, by the release of their server."""
+    """The pods of an endpoint that are not being deleted, by the release of their server."""
     found: dict[str, list[Manifest]] = {}
     for pod in kubectl.list("pods", f"forebay.dev/endpoint={name}"):
         if "deletionTimestamp" not in pod["metadata"]:
@@ -89,7 +89,9 @@ def test_an_upgrade_replaces_the_pods_of_one_endpoint_after_the_other(kubectl: K
     with run(2):
         wait_for(has_pods(kubectl, "a", "1", "2"), "the first endpoint begins")
         wait_for(up_to_date(kubectl, "a", "Upgrading"), "the first endpoint says so")
-        wait_for(up_to_date(kubectl, "b", "Waiting", f"{kubectl.namespace}/a"), "the second says for whom it waits")
+        wait_for(
+            up_to_date(kubectl, "b", "Waiting", f"{kubectl.namespace}/a"), "the second names the endpoint before it"
+        )
         wait_for(up_to_date(kubectl, "zero", "Current"), "the endpoint at zero does not wait")
         assert set(pods(kubectl, "b")) == {"1"}
         for name in ("a", "b"):
@@ -108,9 +110,10 @@ def test_an_image_that_cannot_start_stops_the_upgrade_and_a_rollback_repairs_it(
             finish(kubectl, "a", "2", UNPULLED)
             wait_for(up_to_date(kubectl, "a", "UpgradeFailed", "ImageNotFound"), "the first says why it fails")
             wait_for(
-                up_to_date(kubectl, "b", "Stopped", f"{kubectl.namespace}/a", "ImageNotFound"), "the second says who"
+                up_to_date(kubectl, "b", "Stopped", f"{kubectl.namespace}/a", "ImageNotFound"),
+                "the second names the failed endpoint",
             )
-            wait_for(reason_is(kubectl, "Degraded", "a"), "the pod of before still serves")
+            wait_for(reason_is(kubectl, "Degraded", "a"), "the previous pod still serves")
             assert set(pods(kubectl, "a")) == {"1", "2"}
     with run(1):
         for name in ("a", "b"):

@@ -204,8 +204,8 @@ async def test_a_repeated_call_returns_the_same_result(valkey: ValkeyServer) -> 
         job = await claim(store)
         await store.add_output(job, ["1", "2"])
         for call, items, first in (("x", ["1"], 0), ("x", ["1"], 0), ("y", ["2"], 1), ("y", ["2"], 1), ("z", [], 2)):
-            told = await store._scripts.run("take_stream", "a", "home/one", 1, call)
-            assert (told[2], int(told[4])) == (items, first)
+            taken = await store._scripts.run("take_stream", "a", "home/one", 1, call)
+            assert (taken[2], int(taken[4])) == (items, first)
         await store.finish(job, State.FAILED)
         found = [await store._scripts.run("retry", "a", "home/one", "", call) for call in ("x", "x", "y")]
         assert found == ["FAILED", "FAILED", "IN_QUEUE"]

@@ -32,11 +32,11 @@ def test_each_row_of_the_comparison_with_runpod_names_an_existing_test() -> None
 
 
 def test_the_table_of_ignored_fields_matches_the_server() -> None:
-    told: dict[str, set[tuple[str, str]]] = {}
+    documented: dict[str, set[tuple[str, str]]] = {}
     for name, apis, why in _rows(API.read_text(), "## Ignored fields", "\n## "):
         for api in apis.split(", "):
-            told.setdefault(f"/v1{api.strip('`')}", set()).add((name.strip("`"), why))
-    assert told == {path: set(fields.items()) for path, fields in NO_EFFECT.items()}
+            documented.setdefault(f"/v1{api.strip('`')}", set()).add((name.strip("`"), why))
+    assert documented == {path: set(fields.items()) for path, fields in NO_EFFECT.items()}
 
 
 def test_the_examples_of_structured_outputs_are_equivalent() -> None:
@@ -60,9 +60,9 @@ def test_the_examples_of_jobs_are_accepted() -> None:
 
 
 def test_the_table_of_fill_in_prompts_matches_the_server() -> None:
-    told = dict(_rows(API.read_text(), "## Fill-in-the-middle", "\n## "))
-    assert list(told.values()) == [f"`{FillIn(each, ()).render('PROMPT', 'SUFFIX')}`" for each in TOKENS.values()]
-    for family, described in zip(TOKENS, told, strict=True):
+    documented = dict(_rows(API.read_text(), "## Fill-in-the-middle", "\n## "))
+    assert list(documented.values()) == [f"`{FillIn(each, ()).render('PROMPT', 'SUFFIX')}`" for each in TOKENS.values()]
+    for family, described in zip(TOKENS, documented, strict=True):
         assert described.startswith(family)
 
 

@@ -15,5 +15,5 @@ def test_a_clone_without_the_commit_gives_an_error_with_a_remedy(
     monkeypatch.setattr(release, "UPGRADE_FROM", named)
     found = release.read_release(tmp_path)
     assert found.images == {}
-    assert "this clone has not the commit" in found.trouble
+    assert "this clone lacks the commit" in found.trouble
     assert f"git fetch origin {'1' * 40}" in found.trouble

@@ -148,7 +148,7 @@ def test_a_file_that_stays_corrupt_ends_the_start(fetch: Fetcher, folder: Path) 
 
 
 @pytest.mark.parametrize(
-    ("model", "token", "status", "told"),
+    ("model", "token", "status", "outcome"),
     [
         (REPOSITORY, "hf_secret", 0, ("GatedRepository", 78)),
         ("acme/missing", "", 0, ("RepositoryNotFound", 78)),
@@ -156,12 +156,12 @@ def test_a_file_that_stays_corrupt_ends_the_start(fetch: Fetcher, folder: Path) 
     ],
 )
 def test_a_refusal_of_the_hub_is_reported(
-    request: pytest.FixtureRequest, model: str, token: str, status: int, told: tuple[str, int]
+    request: pytest.FixtureRequest, model: str, token: str, status: int, outcome: tuple[str, int]
 ) -> None:
     folder, fetch = request.getfixturevalue("folder"), request.getfixturevalue("fetch")
     with serving(folder, Faults(status=status), token) as hub:
         answer = fetch(hub, model)
-    assert (answer["reason"], answer["exit"]) == told
+    assert (answer["reason"], answer["exit"]) == outcome
 
 
 def test_a_token_gives_access_to_a_gated_repository_and_is_not_logged(fetch: Fetcher, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every flag of the installed vLLM, and what is said of wrong values, by `forebay-server check` itself."""
+"""Every flag of the installed vLLM, and the messages about wrong values, from `forebay-server check` itself."""
 
 import json
 import os

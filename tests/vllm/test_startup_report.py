@@ -1,4 +1,4 @@
-"""What the startup report says of vLLM, and a start from a folder that the image does not know."""
+"""The startup report about vLLM, and a start from a folder that is not part of the image."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def test_the_report_names_the_version_and_the_variables_that_are_known(canned: S
     assert variables["LOAD_FORMAT"] == variables["MAX_MODEL_LEN"] == "flag"
     assert variables["MODEL_NAME"] == "alias"
     assert variables["FOREBAY_AUTH"] == "forebay"
-    assert not {"PATH", "HOME"} & variables.keys(), "these belong to nobody"
+    assert not {"PATH", "HOME"} & variables.keys(), "vLLM and the server do not know these"
 
 
 def test_an_unsupported_vllm_stops_the_start_with_a_reason(serve: Callable[..., Server], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ LIMIT_OPTIONS = {
     "head_seconds": "seconds in which a request's head must arrive",
     "body_bytes": "bytes of a request's body",
     "body_seconds": "seconds in which a request's body must arrive",
-    "namespace_share": "share of a budget that one namespace may use, of what others leave free; 1 for a single tenant",
+    "namespace_share": "share of the budgets, free of other namespaces, for one namespace; 1 for a single tenant",
     "connections": "connected clients",
     "unknown_connections": "connected clients that have not sent a valid key yet",
     "unknown_per_source": "connected clients without a valid key from one address",
@@ -50,7 +50,7 @@ LIMIT_OPTIONS = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments, each with a variable as its default, so that a Deployment can set either."""
+    """Build the parser. Each argument has a variable for its default, so that a Deployment can set either."""
     parser = argparse.ArgumentParser(
         prog="forebay-gateway",
         description="Hold requests for InferenceEndpoints at zero, wake them, and relay the requests. "
@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("trusted_proxies", "", proxies, type=read_networks)
     inside = "comma-separated networks that webhooks may call besides the internet, such as 10.1.0.0/16"
     add("webhook_networks", "", inside, type=read_networks)
-    receivers = "comma-separated namespaces whose Services webhooks may call; own is that of the job's endpoint"
+    receivers = "comma-separated namespaces whose Services webhooks may call; own: the namespace of the job's endpoint"
     add("webhook_namespaces", "", receivers, type=read_namespaces)
     add("files_bucket", "", "S3 or compatible bucket for the contents of files; if empty, the job store has them")
     add("files_endpoint", "", "URL of the store of the bucket; Amazon S3 if empty")

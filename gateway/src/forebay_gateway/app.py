@@ -39,7 +39,7 @@ async def run(parsed: argparse.Namespace) -> None:
     limits = Limits(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(Limits)})
     limits = fit_connections(limits, raise_descriptors())
     client = open_valkey() if parsed.jobs == "valkey" else None
-    open_bucket(parsed, bytes)  # ends the process here where the settings are invalid, and so does the next line
+    open_bucket(parsed, bytes)  # this call and the next one end the process if their settings are invalid
     open_proxies()
     stop = ShutdownSignal()
     api = await ApiClient.connect()

@@ -114,7 +114,7 @@ async def _open(
 
 
 def open_proxies() -> EgressProxies:
-    """Read the HTTP proxies from the environment. Ends the process where they are invalid."""
+    """Read the HTTP proxies from the environment. Ends the process if they are invalid."""
     try:
         return read_proxies(os.environ)
     except ValueError as error:
@@ -205,7 +205,7 @@ async def open_job_services(
         JOBS_WAITING.set_function(lambda: sum(each.waiting for each in store.backlog().values()))
         try:
             yield services
-        finally:  # before what it uses is closed
+        finally:  # before the parts that it uses are closed
             await services.close()
 
 

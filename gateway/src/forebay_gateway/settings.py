@@ -15,9 +15,9 @@ class Limits:
     Attributes:
         head_bytes, head_seconds: size and time of a request's head, from the opening of the connection on.
         body_bytes, body_seconds: size and time of a request's body.
-        namespace_share: the part of what the others leave free of a budget that one namespace may use.
+        namespace_share: the share that one namespace may use of the part of a budget that other namespaces do not use.
         connections: concurrent clients.
-        unknown_connections, unknown_per_source: concurrent clients without a valid key, in all and of one address.
+        unknown_connections, unknown_per_source: concurrent clients without a valid key, in total and from one address.
         trusted_proxies: networks of proxies, whose addresses stand for many clients.
         held, held_per_endpoint: requests that wait for a pod.
         kept_bytes: bytes in memory: bodies until a pod has taken them, answers until a client has taken them, outputs

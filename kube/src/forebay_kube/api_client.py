@@ -167,7 +167,7 @@ class ApiClient:
 async def _connect() -> client.ApiClient:
     # trust_env: with it aiohttp reads proxies and .netrc in a thread before each request
     configuration = client.Configuration(
-        connection_pool_maxsize=0,  # no bound, as each watch holds a connection
+        connection_pool_maxsize=0,  # no limit, because each watch holds a connection
         client_session_kwargs={"trust_env": False},
     )
     try:

@@ -38,7 +38,7 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments, each with a variable as its default, so that a Deployment can set either."""
+    """Build the parser. Each argument has a variable for its default, so that a Deployment can set either."""
     parser = argparse.ArgumentParser(
         prog="forebay-operator",
         description="Watch InferenceEndpoints and run a vLLM server behind an OpenAI-compatible Service for each. "
@@ -67,11 +67,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--gateway-urls", "FOREBAY_GATEWAY_URLS", "", urls, type=read_urls)
     store = "Service of the chart's Valkey, for whose password the operator creates a Secret of this name"
     add("--valkey-service", "FOREBAY_VALKEY_SERVICE", "", store)
-    share = "share that one namespace may use of the gateways' ports that others leave free, above 0 and up to 1"
+    share = "share of the gateways' ports free of other namespaces that one namespace may use: above 0, up to 1"
     add("--namespace-share", "FOREBAY_NAMESPACE_SHARE", "0.5", share, type=read_share)
     port = "port of probes, metrics and reports on servers and gateways"
     add("--ops-port", "FOREBAY_OPS_PORT", str(OPS_PORT), port, type=int)
-    rounds = "seconds in which all endpoints, at most 150 of them, are checked against the API server"
+    rounds = "seconds in which up to 150 endpoints are checked once against the API server"
     add("--resync-interval", "FOREBAY_RESYNC_INTERVAL", f"{RESYNC_INTERVAL:g}", rounds, type=float)
     add("--log-level", "FOREBAY_LOG_LEVEL", "INFO", "log level", type=str.upper, choices=LEVELS)
     return parser
@@ -81,7 +81,7 @@ def _add_pods(add: Callable[..., None]) -> None:
     """Add the arguments for the pods of endpoints."""
     add("--gpu-image", "FOREBAY_GPU_IMAGE", "", "image of endpoints with GPUs")
     add("--cpu-image", "FOREBAY_CPU_IMAGE", "", "image of endpoints with gpu.count 0")
-    way = "how Forebay's server gets into pods: an init container copies it, its image is mounted, or pods have it"
+    way = "default of spec.overlay: how Forebay's server gets into a pod that has an image of vLLM"
     add("--overlay", "FOREBAY_OVERLAY", "Copy", way, choices=get_args(OverlayMode))
     add("--overlay-image", "FOREBAY_OVERLAY_IMAGE", "", "image with Forebay's server, for the overlay")
     pulled = "imagePullPolicy of the overlay image"
@@ -89,23 +89,23 @@ def _add_pods(add: Callable[..., None]) -> None:
     add("--nvidia-runtime-class", "FOREBAY_NVIDIA_RUNTIME_CLASS", "", "RuntimeClass of pods with NVIDIA GPUs")
     pulls = "imagePullPolicy of server and model images"
     add("--pull-policy", "FOREBAY_PULL_POLICY", "IfNotPresent", pulls, choices=PULL_POLICIES)
-    ids = "runAsUser, runAsGroup and fsGroup of servers' pods, as a JSON object; absent ones are the cluster's choice"
+    ids = "runAsUser, runAsGroup and fsGroup of servers' pods, as a JSON object; the cluster chooses absent ones"
     add("--pod-ids", "FOREBAY_POD_IDS", json.dumps(POD_IDS), ids, type=read_pod_ids)
     defaults = "defaults for all endpoints, as JSON: env, envFrom, imagePullSecrets, resources, cache, caBundle"
     add("--endpoint-defaults", "FOREBAY_ENDPOINT_DEFAULTS", "", defaults, type=read_defaults)
 
 
 def _add_children(add: Callable[..., None]) -> None:
-    """Add the arguments for the network policies of endpoints, and for labels of all children."""
+    """Add the arguments for the network policies, and for the labels and annotations that all children inherit."""
     policy = "whether each endpoint gets a NetworkPolicy"
     add("--network-policies", "FOREBAY_NETWORK_POLICIES", "true", policy, type=read_boolean)
-    peers = "NetworkPolicy peers that may reach the ops port of servers, as a JSON list; everybody if empty"
+    peers = "NetworkPolicy peers that may reach the ops port of servers, as a JSON list; all peers if empty"
     add("--ops-peers", "FOREBAY_OPS_PEERS", "", peers, type=read_peers)
     denied = "comma-separated networks that servers must not reach, besides cloud metadata services"
     add("--cluster-cidrs", "FOREBAY_CLUSTER_CIDRS", "", denied, type=read_cidrs)
     allowed = "comma-separated networks that servers may reach despite --cluster-cidrs"
     add("--allowed-cidrs", "FOREBAY_ALLOWED_CIDRS", "", allowed, type=read_cidrs)
-    keys = "comma-separated keys of %s that the children of an endpoint get from it, or example.com/* for a domain"
+    keys = "comma-separated keys of %s that children inherit from their endpoint, or example.com/* for a domain"
     inherited = read_inherited_keys
     add("--inherit-labels", "FOREBAY_INHERIT_LABELS", "", keys % "labels", type=inherited)
     add("--inherit-annotations", "FOREBAY_INHERIT_ANNOTATIONS", "", keys % "annotations", type=inherited)
@@ -113,9 +113,9 @@ def _add_children(add: Callable[..., None]) -> None:
 
 def _add_upgrades(add: Callable[..., None]) -> None:
     """Add the arguments for upgrades in waves."""
-    mode = "when endpoints get a pod template that only the operator has changed, unless spec.upgrade.mode is set"
+    mode = "default of spec.upgrade.mode: when an endpoint gets a pod template that only the operator has changed"
     add("--upgrade-mode", "FOREBAY_UPGRADE_MODE", "Automatic", mode, choices=get_args(UpgradeMode))
-    at_once = "endpoints that are upgraded at once"
+    at_once = "maximum number of endpoints that are upgraded at the same time"
     add("--upgrade-max-concurrent", "FOREBAY_UPGRADE_MAX_CONCURRENT", "1", at_once, type=read_count)
     window = "when upgrades may begin, such as 'Sat,Sun 02:00-05:00 Europe/Berlin'; always if empty"
     add("--upgrade-window", "FOREBAY_UPGRADE_WINDOW", "", window, type=read_window)

@@ -256,7 +256,7 @@ class LeadingOperator:
         self._upgrades.start()
 
     def _refresh(self, key: EndpointKey) -> None:
-        """Reconcile an endpoint without the cache."""
+        """Queue a reconcile of an endpoint that bypasses the cache."""
         self._reconciler.force_refresh(key)
         self._queue.add(key)
 

@@ -35,7 +35,7 @@ def read_count(text: str) -> int:
 
 
 def read_window(text: str) -> UpgradeWindow | None:
-    """Parse a time window such as "Sat 02:00-05:00 UTC"; "" is None. Raises ArgumentTypeError for anything else."""
+    """Parse a time window such as "Sat 02:00-05:00 UTC". Returns None for "". Raises ArgumentTypeError otherwise."""
     try:
         return parse_window(text) if text else None
     except ValueError as error:
@@ -43,7 +43,7 @@ def read_window(text: str) -> UpgradeWindow | None:
 
 
 def read_defaults(text: str) -> EndpointDefaults:
-    """Parse the defaults for all endpoints, a JSON object. Raises ArgumentTypeError for anything else."""
+    """Parse the defaults for all endpoints, a JSON object. Raises ArgumentTypeError for an invalid text."""
     try:
         return parse_defaults(text)
     except InvalidSpec as error:
@@ -51,14 +51,16 @@ def read_defaults(text: str) -> EndpointDefaults:
 
 
 def read_pod_ids(text: str) -> Manifest:
-    """Parse the IDs of servers' pods, a JSON object of runAsUser, runAsGroup and fsGroup. Raises ArgumentTypeError for
-    anything else."""
+    """Parse a JSON object with the IDs of servers' pods: runAsUser, runAsGroup and fsGroup.
+
+    Raises ArgumentTypeError for anything else.
+    """
     try:
         ids = json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
     if not isinstance(ids, dict) or not ids.keys() <= POD_IDS.keys():
-        raise argparse.ArgumentTypeError(f"not an object with {', '.join(POD_IDS)}")
+        raise argparse.ArgumentTypeError(f"not a JSON object with the fields {', '.join(POD_IDS)}")
     if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in ids.values()):
         raise argparse.ArgumentTypeError("an ID is a whole number of 0 or more")
     if ids.get("runAsUser") == 0:
@@ -103,7 +105,7 @@ def read_share(text: str) -> float:
 
 
 def read_urls(text: str) -> tuple[str, ...]:
-    """Parse URLs such as https://models.example.com, separated by commas. Raises ArgumentTypeError for others."""
+    """Parse URLs such as https://models.example.com, separated by commas. Raises ArgumentTypeError for other texts."""
     urls = tuple(url.rstrip("/") for url in read_names(text))
     for url in urls:
         parts = urlsplit(url)

@@ -3,7 +3,7 @@
 from forebay_kube.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SELECTOR, SLICE_MANAGER, SLICE_MANAGER_LABEL
 
 FIELD_MANAGER = "forebay"
-"""The one owner of server-side applied fields."""
+"""The field manager of all server-side applies."""
 
 ENDPOINT_LABEL = f"{GROUP}/endpoint"
 APPLIED_ANNOTATION = f"{GROUP}/applied"
@@ -13,13 +13,13 @@ REVISION_ANNOTATION = f"{GROUP}/revision"
 """On every pod: a digest of its template. Only pods of the current template are diagnosed."""
 
 INHERITED_ANNOTATION = f"{GROUP}/inherited"
-"""On every pod with metadata of its endpoint: this metadata as JSON. Only a new revision of the template changes it."""
+"""On every pod that inherits metadata: this metadata as JSON. It changes only with the revision of the template."""
 
 UNWATCHED_ANNOTATION = f"{GROUP}/companions"
 """On every Deployment: a digest of the unwatched children, as they were when the Deployment was applied last."""
 
 TEMPLATE_ANNOTATION = f"{GROUP}/template"
-"""On every Deployment: for which spec of the endpoint it got its pod template (resources/template.py)."""
+"""On every Deployment: a record of the spec from which its pod template was built (resources/template.py)."""
 
 UPGRADE_ANNOTATION = f"{GROUP}/upgrade"
 """On an endpoint: each new value approves the upgrade to the current pod template once."""
@@ -35,7 +35,7 @@ SELECTORS = {
     "Pod": MANAGED_SELECTOR,
     "EndpointSlice": f"{SLICE_MANAGER_LABEL}={SLICE_MANAGER}",
 }
-"""The label selector of the watch of each kind besides endpoints. (Slices inherit the labels of their Services.)"""
+"""The label selector of the watch of each kind except endpoints. (Slices inherit the labels of their Services.)"""
 
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 """On a pod: when replicas are removed, Kubernetes removes the pod with the lowest cost first."""
@@ -48,7 +48,7 @@ DIGEST_KEY_ANNOTATION = f"{GROUP}/digest-key"
 
 CONTAINER = "server"
 INIT_CONTAINER = "forebay-overlay"
-"""The names of the containers in an endpoint's pods. The init container exists with the overlay Copy."""
+"""The names of the containers in an endpoint's pods. Only the overlay Copy needs the init container."""
 
 
 def child_labels(endpoint: str) -> dict[str, str]:

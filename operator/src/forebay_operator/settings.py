@@ -25,7 +25,7 @@ class UpgradeSettings:
 
     Attributes:
         mode: the mode of endpoints that set none in spec.upgrade.
-        max_concurrent: endpoints that are upgraded at once.
+        max_concurrent: the maximum number of endpoints that are upgraded at the same time.
         window: when upgrades may begin; None for always.
     """
 
@@ -55,8 +55,7 @@ class Settings:
         allowed_cidrs: networks that servers may reach although they are in `cluster_cidrs`.
         inheritance: the labels and annotations of endpoints that their children get.
         upgrades: how endpoints get a pod template that only the operator has changed.
-        pod_ids: runAsUser, runAsGroup and fsGroup of servers' pods. Those that are absent are the cluster's choice, as
-            on OpenShift.
+        pod_ids: runAsUser, runAsGroup and fsGroup of servers' pods. The cluster chooses absent ones, as OpenShift does.
         defaults: the defaults of endpoints' own fields.
     """
 

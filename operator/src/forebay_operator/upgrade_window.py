@@ -19,10 +19,10 @@ class UpgradeWindow:
     """A time of day on some days of the week.
 
     Attributes:
-        text: as it was given, for messages.
+        text: the window as it was given, for messages.
         days: the weekdays on which it opens, with Monday as 0.
         start: when it opens, in its time zone.
-        end: when it closes. Where it is not after `start`, the window closes on the following day.
+        end: when it closes. If `end` is not after `start`, the window closes on the following day.
         zone: the name of its time zone, such as Europe/Berlin.
     """
 
@@ -65,7 +65,7 @@ def parse_window(text: str) -> UpgradeWindow:
 
 
 def _parse_days(days: str, text: str) -> frozenset[int]:
-    """Parse weekdays such as `Mon-Fri` or `Sat,Sun`. A range may pass the end of the week."""
+    """Parse weekdays such as `Mon-Fri` or `Sat,Sun`. A range may pass the end of the week: `Sat-Mon`."""
     found: set[int] = set()
     for part in days.split(","):
         first, _, last = part.partition("-")

@@ -107,7 +107,7 @@ class WorkQueue(Generic[Item]):
         return delay
 
     def retry_now(self) -> None:
-        """Queue all failed keys at once, because the cause of their failure has passed."""
+        """Queue all failed keys immediately, because the cause of their failure has passed."""
         for key, timer in list(self._retry_timers.items()):
             timer.cancel()
             self._failures.pop(key, None)

@@ -71,7 +71,7 @@ def read_lora_modules(value: str) -> list[LoraModule]:
 
 
 def read_lora_module(item: str) -> LoraModule | None:
-    """The adapter in one item of LORA_MODULES or of --lora-modules; None if vLLM cannot parse it."""
+    """Read the adapter in one item of LORA_MODULES or of --lora-modules. Returns None if vLLM cannot parse the item."""
     if "=" in item and "," not in item:
         name, _, path = item.partition("=")
         return LoraModule(name, path)

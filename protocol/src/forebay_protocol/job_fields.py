@@ -3,4 +3,4 @@
 UNSUPPORTED_JOB_FIELDS = {
     "s3Config": "s3Config is not supported. Remove it, and read the output in the job's result.",
 }
-"""Field -> the error, which says what to do instead."""
+"""Field -> the error, with a remedy."""

@@ -20,4 +20,4 @@ REFUSED_FLAGS = {
     "SSL_CIPHERS": "TLS ends before the pod",
     "ENABLE_SSL_REFRESH": "TLS ends before the pod",
 }
-"""Flags that would break the key check, the URLs or the shutdown, in UPPER_CASE -> why."""
+"""Flags that would break the key check, the URLs or the shutdown, in UPPER_CASE -> the reason."""

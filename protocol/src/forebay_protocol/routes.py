@@ -128,7 +128,7 @@ def dialect_of(path: str) -> ApiDialect:
 
 
 _BASES = ("openai", "v1")
-"""The parts of base URLs, besides /v2/ID."""
+"""The parts of base URLs, without /v2/ID."""
 
 _DIALECTS = {"messages": ApiDialect.ANTHROPIC, "responses": ApiDialect.RESPONSES}
 

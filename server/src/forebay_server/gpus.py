@@ -1,6 +1,6 @@
 """Reads the memory of the pod's GPUs without initializing CUDA in this process, as vLLM's processes do that.
 
-The command line compares it with what the model needs, before the start.
+The command line compares it with the model's need before the start.
 """
 # ruff: noqa: PLC0415 - importing vLLM takes seconds
 

@@ -22,11 +22,11 @@ from forebay_server.serving.ops_server import any_address
 
 REMEDY = (
     "Correct spec.env or spec.args of the endpoint. "
-    "`forebay-server flags` (docs/configuration.md) lists what can be set."
+    "`forebay-server flags` (docs/configuration.md) lists the variables that you can set."
 )
 
 ARGS_FIELD = "spec.args"
-"""The source of arguments that an error names, for the variable that the operator sets from it."""
+"""The name that errors have for the source of FOREBAY_ARGS. The operator sets that variable from this field."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def shape_answer(handler: ExceptionHandler) -> ExceptionHandler:
 async def media_error(request: Request, error: Exception) -> Response:
     """Answer a request whose image, sound or video could not be fetched from its URL.
 
-    The answer omits the cause, so that clients cannot probe what this pod can reach.
+    The answer omits the cause, so that clients cannot probe the network of this pod.
     """
     answer = error_response(MEDIA_NOT_FETCHED, request.url.path)
     answer.headers[HEADER] = getattr(request.state, response_headers.REQUEST_ID_STATE, "")

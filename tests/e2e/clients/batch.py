@@ -24,8 +24,8 @@ batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completi
 while batch.status in ("validating", "in_progress", "finalizing"):
     time.sleep(0.5)
     batch = client.batches.retrieve(batch.id)
-told: dict[str, Any] = {"batch": batch.model_dump(), "listed": [each.id for each in client.batches.list()]}
+outcome: dict[str, Any] = {"batch": batch.model_dump(), "listed": [each.id for each in client.batches.list()]}
 for name, found in (("output", batch.output_file_id), ("errors", batch.error_file_id)):
-    told[name] = [json.loads(each) for each in client.files.content(found or "").text.splitlines()]
-told["deleted"] = [client.files.delete(each.id).deleted for each in client.files.list()]
-print(json.dumps(told))
+    outcome[name] = [json.loads(each) for each in client.files.content(found or "").text.splitlines()]
+outcome["deleted"] = [client.files.delete(each.id).deleted for each in client.files.list()]
+print(json.dumps(outcome))

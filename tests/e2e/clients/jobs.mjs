@@ -8,15 +8,15 @@ const messages = [{ role: "user", content: "What is the capital of France?" }];
 const request = { input: { messages, sampling_params: { temperature: 0 } } };
 const long = { messages, sampling_params: { max_tokens: 500, ignore_eos: true, temperature: 0 } };
 
-const told = { sync: await endpoint.runSync(request) };
+const results = { sync: await endpoint.runSync(request) };
 // After a second /runsync has nothing yet, and the SDK goes on by /status-sync.
-told.waited = await endpoint.runSync({ input: long }, 1000);
+results.waited = await endpoint.runSync({ input: long }, 1000);
 const job = await endpoint.run(request);
-told.run = job;
-told.stream = [];
-for await (const item of endpoint.stream(job.id)) told.stream.push(item);
-told.status = await endpoint.status(job.id);
-told.cancel = await endpoint.cancel(job.id);
-told.purge = await endpoint.purgeQueue();
-told.health = await endpoint.health();
-console.log(JSON.stringify(told));
+results.run = job;
+results.stream = [];
+for await (const item of endpoint.stream(job.id)) results.stream.push(item);
+results.status = await endpoint.status(job.id);
+results.cancel = await endpoint.cancel(job.id);
+results.purge = await endpoint.purgeQueue();
+results.health = await endpoint.health();
+console.log(JSON.stringify(results));

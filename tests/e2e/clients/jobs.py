@@ -33,8 +33,8 @@ def main() -> None:
     runpod.endpoint_url_base, runpod.api_key = base, key
     endpoint = runpod.Endpoint(name)
     client = endpoint.rp_client
-    told: dict[str, Any] = {"sync": endpoint.run_sync({"input": PROMPT}, timeout=120)}
-    told["raw sync"] = client.post(f"{name}/runsync", {"input": PROMPT}, timeout=120)
+    results: dict[str, Any] = {"sync": endpoint.run_sync({"input": PROMPT}, timeout=120)}
+    results["raw sync"] = client.post(f"{name}/runsync", {"input": PROMPT}, timeout=120)
 
     job = endpoint.run(
         {
@@ -44,31 +44,31 @@ def main() -> None:
             }
         }
     )
-    told["output"] = job.output(timeout=120)
-    told["status"] = job.status()
-    told["raw status"] = client.get(f"{name}/status/{job.job_id}")
-    told["raw run"] = client.post(f"{name}/run", {"input": PROMPT})
+    results["output"] = job.output(timeout=120)
+    results["status"] = job.status()
+    results["raw status"] = client.get(f"{name}/status/{job.job_id}")
+    results["raw run"] = client.post(f"{name}/run", {"input": PROMPT})
 
     streamed = {**PROMPT, "stream": True, "sampling_params": {"max_tokens": 16}}
-    told["stream"] = list(endpoint.run({"input": streamed}).stream())
+    results["stream"] = list(endpoint.run({"input": streamed}).stream())
 
-    told["async"] = asyncio.run(run_async(name))
+    results["async"] = asyncio.run(run_async(name))
 
     long = endpoint.run({"input": LONG})
-    while not told.get("raw stream", {}).get("stream"):
+    while not results.get("raw stream", {}).get("stream"):
         time.sleep(0.1)
-        told["raw stream"] = client.get(f"{name}/stream/{long.job_id}")
+        results["raw stream"] = client.get(f"{name}/stream/{long.job_id}")
     began = time.monotonic()
-    told["cancel"] = long.cancel()
-    told["cancelled"] = long.status()
-    told["cancel seconds"] = time.monotonic() - began
-    told["purge"] = endpoint.purge_queue()
-    told["health"] = endpoint.health()
+    results["cancel"] = long.cancel()
+    results["cancelled"] = long.status()
+    results["cancel seconds"] = time.monotonic() - began
+    results["purge"] = endpoint.purge_queue()
+    results["health"] = endpoint.health()
     try:
         runpod.Endpoint(name, api_key="fb_this-is-not-the-right-key").health()
     except RuntimeError as error:
-        told["wrong key"] = str(error)
-    print(json.dumps(told))
+        results["wrong key"] = str(error)
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

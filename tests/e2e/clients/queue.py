@@ -40,16 +40,16 @@ def do(number: int) -> dict[str, Any]:
     """One job; what /status says when it is over."""
     content = {"input": {"prompt": f"Question {number}", "sampling_params": {"max_tokens": 200}}}
     job = ask("run", {**content, "webhook": "".join(webhooks)})["id"]
-    while (told := ask(f"status/{job}"))["status"] not in FINAL:
+    while (result := ask(f"status/{job}"))["status"] not in FINAL:
         time.sleep(0.2)
-    return dict(told)
+    return dict(result)
 
 
 with ThreadPoolExecutor(16) as pool:
     done = list(pool.map(do, range(int(count))))
-    again = list(pool.map(lambda told: ask(f"status/{told['id']}"), done))
-right = sum(told.get("output", [{}])[0].get("choices", [{}])[0].get("tokens") == [text] for told in done)
-states = Counter(told["status"] for told in done)
+    again = list(pool.map(lambda result: ask(f"status/{result['id']}"), done))
+right = sum(result.get("output", [{}])[0].get("choices", [{}])[0].get("tokens") == [text] for result in done)
+states = Counter(result["status"] for result in done)
 print(
     json.dumps({"accepted": len(done), "states": states, "right": right, "changed": sum(map(dict.__ne__, done, again))})
 )

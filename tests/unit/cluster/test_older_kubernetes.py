@@ -13,7 +13,7 @@ def test_without_a_version_the_tools_of_the_cluster_are_used(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("version", ["1.2", "../go", "newest"])
-def test_an_unknown_version_is_refused_with_those_that_exist(version: str) -> None:
+def test_the_error_for_an_unknown_version_lists_the_existing_ones(version: str) -> None:
     with pytest.raises(StepFailed, match=r"1\.32"):
         build_servers(version)
 

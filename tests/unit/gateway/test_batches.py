@@ -155,8 +155,8 @@ def test_the_memory_of_a_text_is_computed_from_its_bytes(text: str) -> None:
 def test_results_have_openais_format() -> None:
     submission = read_submission(b'{"input": 1}', sync=False)
     job = Job("job-1", ("home", "one"), submission, "", created=0.0, state=State.COMPLETED, output=['{"id": "x"}'])
-    well, told = render_result("a", job)
-    found = json.loads(told)
+    well, rendered = render_result("a", job)
+    found = json.loads(rendered)
     assert well
     assert found.pop("id").startswith("batch_req_")
     answer = {"status_code": 200, "request_id": "job-1", "body": {"id": "x"}}
@@ -165,13 +165,13 @@ def test_results_have_openais_format() -> None:
     assert json.loads(render_result("a", job)[1])["response"] == answer
     error = {"error": {"message": "no such model", "code": "model_not_found"}}
     job.output = [json.dumps({"status_code": 404, "body": error})]
-    well, told = render_result("a", job)
-    found = json.loads(told)
+    well, rendered = render_result("a", job)
+    found = json.loads(rendered)
     assert (well, found["error"]) == (False, None)
     assert found["response"] == {"status_code": 404, "request_id": "job-1", "body": error}
     job.state, job.error = State.FAILED, "no such model"
-    well, told = render_result("a", job)
-    assert (well, json.loads(told)["error"]) == (False, {"code": "failed", "message": "no such model"})
+    well, rendered = render_result("a", job)
+    assert (well, json.loads(rendered)["error"]) == (False, {"code": "failed", "message": "no such model"})
     assert json.loads(render_result("a", None)[1])["error"]["code"] == "job_gone"
     assert json.loads(render_unanswered("a", "expired"))["error"]["code"] == "batch_expired"
 

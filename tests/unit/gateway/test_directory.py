@@ -78,15 +78,15 @@ def test_a_name_is_unknown_only_if_the_operator_knows_every_name(status: dict[st
 
 
 @pytest.mark.parametrize(
-    ("startup", "told"),
+    ("startup", "expected"),
     [
         ({"step": "Importing"}, "Importing"),
         ({"step": "Downloading", "percent": 0}, "Downloading, 0 %"),
         ({"step": "Downloading", "percent": 43, "etaSeconds": 21}, "Downloading, 43 %, about 21 s left"),
     ],
 )
-def test_progress_is_described_as_far_as_it_is_known(startup: dict[str, Any], told: str) -> None:
-    assert read_endpoint(manifest(status={"startup": startup})).progress == told
+def test_progress_is_described_as_far_as_it_is_known(startup: dict[str, Any], expected: str) -> None:
+    assert read_endpoint(manifest(status={"startup": startup})).progress == expected
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_ids_are_bare_in_the_home_namespace_and_qualified_in_others() -> None:
 
 
 def test_ports_follow_the_slices_of_existing_endpoints() -> None:
-    directory, told = Directory("team"), []
-    directory.ports_changed.add(lambda: told.append(directory.ports()))
+    directory, notified = Directory("team"), []
+    directory.ports_changed.add(lambda: notified.append(directory.ports()))
     directory.put_slice("g", Slice(KEY, 20000, "u1"))
     directory.put_endpoint(read_endpoint(manifest()))
     directory.put_endpoint(read_endpoint(manifest()))
@@ -173,7 +173,7 @@ def test_ports_follow_the_slices_of_existing_endpoints() -> None:
     directory.drop_slice("g", KEY)
     directory.drop_endpoint(KEY)
     first, both, last = {20000: KEY}, {20000: KEY, 20001: KEY}, {20001: KEY}
-    assert told == [{}, first, both, both, last, {}]
+    assert notified == [{}, first, both, both, last, {}]
 
 
 def test_a_port_that_two_endpoints_claim_belongs_to_the_first() -> None:

@@ -1,4 +1,4 @@
-"""Webhooks through an HTTP proxy: which ones, and that none of them reaches an internal address by its URL."""
+"""Webhooks through an HTTP proxy: which webhooks use it, and that no URL makes it call an internal address."""
 
 import asyncio
 import socket
@@ -66,7 +66,7 @@ def test_an_invalid_proxy_is_refused(url: str) -> None:
         "printer.local", "127%2e0.0.1", "",
     ],
 )  # fmt: skip
-def test_no_host_that_is_inside_goes_to_a_proxy(host: str) -> None:
+def test_no_internal_host_goes_to_a_proxy(host: str) -> None:
     with pytest.raises(OSError, match=r"not|metadata"):
         Receivers((), (), "cluster.local").check_host_for_proxy(host)
 
@@ -78,7 +78,7 @@ def test_a_host_of_the_internet_may_go_to_a_proxy(host: str) -> None:
 
 @dataclass
 class ForwardProxy:
-    """A proxy that leads every host to one receiver."""
+    """A proxy that connects every host to one receiver."""
 
     target: int = 0
     url: str = ""
@@ -182,7 +182,7 @@ async def test_a_webhook_with_tls_gets_a_tunnel(
     ],
 )  # fmt: skip
 async def test_no_url_makes_the_proxy_call_an_internal_address(only_localhost: dict[str, str], url: str) -> None:
-    """Also not by a name that this cluster's DNS leads inside."""
+    """A name with an internal address in this cluster's DNS is rejected too."""
     only_localhost["rebound.example"] = "127.0.0.1"
     async with proxying() as proxy, delivering(proxy) as gateway:
         await gateway.finish_job(url)

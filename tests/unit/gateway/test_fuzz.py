@@ -135,9 +135,9 @@ def test_results_of_batches(custom_id: str, output: str, state: State) -> None:
     submission = read_submission(b'{"input": 1}', sync=False)
     job = Job("job-1", ENDPOINT, submission, "", created=0.0, state=state, output=[output], error=output)
     well, line = render_result(custom_id, job)
-    told = json.loads(line)
-    assert (well, told["custom_id"]) == (state is State.COMPLETED, custom_id)
-    assert not well or told["response"]["body"] == json.loads(output)
+    parsed = json.loads(line)
+    assert (well, parsed["custom_id"]) == (state is State.COMPLETED, custom_id)
+    assert not well or parsed["response"]["body"] == json.loads(output)
 
 
 QUERIES = st.lists(

@@ -166,8 +166,8 @@ def test_a_job_is_rendered_in_runpods_format() -> None:
 
 
 def test_all_items_are_streamed_before_the_final_status() -> None:
-    told = json.loads(render(describe_stream(State.COMPLETED, ['{"x": 1}'], more=True)))
-    assert (told["status"], [each["output"] for each in told["stream"]]) == ("IN_PROGRESS", [{"x": 1}])
+    described = json.loads(render(describe_stream(State.COMPLETED, ['{"x": 1}'], more=True)))
+    assert (described["status"], [each["output"] for each in described["stream"]]) == ("IN_PROGRESS", [{"x": 1}])
     assert describe_stream(State.COMPLETED, [], more=False) == {"status": "COMPLETED", "stream": []}
 
 
@@ -186,8 +186,8 @@ def test_all_items_are_streamed_before_the_final_status() -> None:
     ],
 )
 def test_a_streamed_item_has_its_index_and_its_token_count(item: object, counted: dict[str, int]) -> None:
-    told = describe_stream(State.IN_PROGRESS, ['"before"', json.dumps(item)], more=False, first=4)
-    metrics = [each["metrics"] for each in told["stream"]]
+    described = describe_stream(State.IN_PROGRESS, ['"before"', json.dumps(item)], more=False, first=4)
+    metrics = [each["metrics"] for each in described["stream"]]
     assert metrics == [
         {"scenario": "stream", "stream_index": 4},
         {"scenario": "stream", "stream_index": 5, **counted},

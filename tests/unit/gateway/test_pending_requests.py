@@ -87,8 +87,8 @@ async def test_an_error_during_activation_ends_all_pending_requests() -> None:
 
     cluster = PendingCluster()
     cluster.on_wake = broken
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    loop_errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: loop_errors.append(context))
     with pytest.raises(errors.Refused) as refused:
         await cluster.wait()
     assert refused.value.error is errors.INTERNAL

@@ -31,7 +31,7 @@ JOBS_BYTES = 10 << 20
 
 
 class Gateway:
-    """A store and what delivers its webhooks."""
+    """A store, with the delivery of its webhooks."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ async def running(**options: object) -> AsyncIterator[Gateway]:
 
 
 class Receiver:
-    """Answers with these statuses, one after the other, when it may."""
+    """Answers with these statuses, one after the other, once `may_answer` is set."""
 
     def __init__(self, *statuses: int) -> None:
         self.port = 0
-        self.told: list[dict[str, object]] = []
+        self.received: list[dict[str, object]] = []
         self.ids: list[str] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -85,10 +85,10 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/told"
+        return f"http://127.0.0.1:{self.port}/webhook"
 
     async def take(self, request: web.Request) -> web.Response:
-        self.told.append(await request.json())
+        self.received.append(await request.json())
         self.ids.append(request.headers["webhook-id"])
         await self.may_answer.wait()
         return web.Response(status=next(self._statuses, 200), headers={"Location": "/elsewhere"})
@@ -98,7 +98,7 @@ class Receiver:
 async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
     receiver = Receiver(*statuses)
     app = web.Application()
-    app.router.add_post("/told", receiver.take)
+    app.router.add_post("/webhook", receiver.take)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -114,15 +114,15 @@ async def test_a_webhook_gets_the_same_body_as_status() -> None:
     async with receiving() as receiver, running() as gateway:
         await gateway.finish_job(receiver.url)
         await gateway.settled()
-        (told,) = receiver.told
-        assert (told["id"], told["status"], told["output"]) == ("job-1", "COMPLETED", ["out"])
+        (payload,) = receiver.received
+        assert (payload["id"], payload["status"], payload["output"]) == ("job-1", "COMPLETED", ["out"])
 
 
 async def test_a_large_output_is_delivered_and_a_retry_has_the_same_id() -> None:
     async with receiving(500, 200) as receiver, running() as gateway:
         await gateway.finish_job(receiver.url, output="x" * 100_000)
         await gateway.settled()
-        assert receiver.told[0] == receiver.told[1]
+        assert receiver.received[0] == receiver.received[1]
         assert receiver.ids[0] == receiver.ids[1]
         assert receiver.ids[0].startswith("job-1-")
 
@@ -145,7 +145,7 @@ async def test_any_status_but_200_is_retried_and_redirects_are_not_followed() ->
     async with receiving(500, 302, 204, 200) as receiver, running() as gateway:
         await gateway.finish_job(receiver.url)
         await gateway.settled()
-        assert len(receiver.told) == WEBHOOK_ATTEMPTS
+        assert len(receiver.received) == WEBHOOK_ATTEMPTS
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ async def test_any_status_but_200_is_retried_and_redirects_are_not_followed() ->
 )
 async def test_no_name_reaches_an_internal_address(host: str) -> None:
     async with receiving() as receiver, running(networks="") as gateway:
-        await gateway.finish_job(f"http://{host}:{receiver.port}/told")
+        await gateway.finish_job(f"http://{host}:{receiver.port}/webhook")
         await gateway.settled()
-        assert receiver.told == []
+        assert receiver.received == []
 
 
 async def test_a_service_of_an_allowed_namespace_gets_the_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,12 +171,12 @@ async def test_a_service_of_an_allowed_namespace_gets_the_webhook(monkeypatch: p
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_services)
     async with receiving() as receiver:
-        url = f"http://sink.team-a.svc:{receiver.port}/told"
-        for namespaces, told in (("", 0), ("team-b", 0), ("own", 0), ("team-a", 1)):
+        url = f"http://sink.team-a.svc:{receiver.port}/webhook"
+        for namespaces, expected in (("", 0), ("team-b", 0), ("own", 0), ("team-a", 1)):
             async with running(networks="", namespaces=namespaces) as gateway:
                 await gateway.finish_job(url)
                 await gateway.settled()
-                assert len(receiver.told) == told
+                assert len(receiver.received) == expected
 
 
 async def test_a_dns_server_that_does_not_answer_delays_only_its_own_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,10 +194,10 @@ async def test_a_dns_server_that_does_not_answer_delays_only_its_own_webhooks(mo
     monkeypatch.setattr(socket, "getaddrinfo", resolve_slowly)
     async with receiving() as quick, running() as gateway:
         for number in range(CONCURRENT_WEBHOOKS):
-            await gateway.finish_job("http://slow.example/told", job_id=f"slow-{number}")
+            await gateway.finish_job("http://slow.example/webhook", job_id=f"slow-{number}")
         await until(lambda: asked["slow.example"] == 4)
-        await gateway.finish_job(f"http://localhost:{quick.port}/told", "other", job_id="quick")
-        await until(lambda: quick.told)
+        await gateway.finish_job(f"http://localhost:{quick.port}/webhook", "other", job_id="quick")
+        await until(lambda: quick.received)
         assert asked["slow.example"] == 4
         may_answer.set()
         await gateway.settled()
@@ -209,10 +209,10 @@ async def test_a_slow_receiver_delays_only_its_own_endpoint() -> None:
         for number in range(CONCURRENT_WEBHOOKS + 3):
             await gateway.finish_job(slow.url, job_id=f"slow-{number}")
         await gateway.finish_job(quick.url, "other", job_id="quick")
-        await until(lambda: len(slow.told) == CONCURRENT_WEBHOOKS and len(quick.told) == 1)
+        await until(lambda: len(slow.received) == CONCURRENT_WEBHOOKS and len(quick.received) == 1)
         slow.may_answer.set()
         await gateway.settled()
-        assert len(slow.told) == CONCURRENT_WEBHOOKS + 3
+        assert len(slow.received) == CONCURRENT_WEBHOOKS + 3
 
 
 async def test_one_namespace_cannot_use_all_delivery_slots(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,10 +222,10 @@ async def test_one_namespace_cannot_use_all_delivery_slots(monkeypatch: pytest.M
         for number in range(20):
             await gateway.finish_job(slow.url, job_id=f"slow-{number}")
         await gateway.finish_job(quick.url, "other", job_id="quick")
-        await until(lambda: len(slow.told) == 4 and len(quick.told) == 1)
+        await until(lambda: len(slow.received) == 4 and len(quick.received) == 1)
         slow.may_answer.set()
         await gateway.settled()
-        assert len(slow.told) == 20
+        assert len(slow.received) == 20
 
 
 async def test_one_namespace_cannot_use_all_delivery_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,10 +235,10 @@ async def test_one_namespace_cannot_use_all_delivery_memory(monkeypatch: pytest.
         for number in range(4):
             await gateway.finish_job(slow.url, job_id=f"slow-{number}")
         await gateway.finish_job(quick.url, "other", job_id="quick")
-        await until(lambda: len(slow.told) == 2 and len(quick.told) == 1)
+        await until(lambda: len(slow.received) == 2 and len(quick.received) == 1)
         slow.may_answer.set()
         await gateway.settled()
-        assert len(slow.told) == 4
+        assert len(slow.received) == 4
 
 
 async def test_shutdown_waits_for_running_deliveries_and_starts_no_more() -> None:
@@ -246,14 +246,14 @@ async def test_shutdown_waits_for_running_deliveries_and_starts_no_more() -> Non
         gateway.store.outlives_gateway = True  # type: ignore[misc]
         receiver.may_answer.clear()
         await gateway.finish_job(receiver.url)
-        await until(lambda: receiver.told)
+        await until(lambda: receiver.received)
         draining = asyncio.create_task(gateway.webhooks.drain())
         await asyncio.sleep(0)
         await gateway.finish_job(receiver.url, job_id="later")
         assert not draining.done()
         receiver.may_answer.set()
         await draining
-        assert [each["id"] for each in receiver.told] == ["job-1"]
+        assert [each["id"] for each in receiver.received] == ["job-1"]
         delivery, _ = await gateway.store.claim_delivery(("home", "one"))
         assert delivery
         assert delivery.job.id == "later"
@@ -266,11 +266,11 @@ async def test_shutdown_delivers_all_due_webhooks_if_no_other_gateway_can() -> N
         receiver.may_answer.clear()
         for number in range(count):
             await gateway.finish_job(receiver.url, job_id=f"job-{number}")
-        await until(lambda: len(receiver.told) == CONCURRENT_WEBHOOKS)
+        await until(lambda: len(receiver.received) == CONCURRENT_WEBHOOKS)
         draining = asyncio.create_task(gateway.webhooks.drain())
         receiver.may_answer.set()
         await draining
-        assert len(receiver.told) == count
+        assert len(receiver.received) == count
 
 
 async def test_an_interrupted_delivery_is_due_immediately_and_counts_as_no_attempt() -> None:
@@ -279,7 +279,7 @@ async def test_an_interrupted_delivery_is_due_immediately_and_counts_as_no_attem
         async with gateway.webhooks:
             receiver.may_answer.clear()
             await gateway.finish_job(receiver.url)
-            await until(lambda: receiver.told)
+            await until(lambda: receiver.received)
         await asyncio.sleep(0)
         delivery, _ = await gateway.store.claim_delivery(("home", "one"))
         assert delivery

@@ -25,8 +25,8 @@ def test_several_causes_are_listed_in_a_fixed_order() -> None:
     causes = [{"reason": "FieldValueInvalid", "message": f"Invalid value: {name}", "field": name} for name in "ba"]
 
     def refuse(order: int) -> str:
-        told = ", ".join(f"{cause['field']}: {cause['message']}" for cause in causes[::order])
-        answer = {"message": f'HTTPRoute "x" is invalid: [{told}]', "details": {"causes": causes[::order]}}
+        listed = ", ".join(f"{cause['field']}: {cause['message']}" for cause in causes[::order])
+        answer = {"message": f'HTTPRoute "x" is invalid: [{listed}]', "details": {"causes": causes[::order]}}
         return _read_error(422, json.dumps(answer).encode()).message
 
     assert refuse(1) == refuse(-1) == 'HTTPRoute "x" is invalid: [a: Invalid value: a, b: Invalid value: b]'

@@ -60,7 +60,7 @@ class Fleet:
         await self.reconciler.reconcile((NAMESPACE, name))
 
     def start(self, settings: Settings) -> None:
-        """Another operator takes over. It knows nothing but the objects."""
+        """Another operator takes over. It knows only the objects."""
         self.cache = Cache({}, {}, {}, {}, {})
         self.queue: set[EndpointKey] = set()
         self.upgrades = UpgradeCoordinator(settings.upgrades, self.queue.add)
@@ -71,7 +71,8 @@ class Fleet:
         gateways.addresses = ("10.1.0.1",)
 
     async def settle(self, settings: Settings | None = None, rounds: int = ROUNDS) -> None:
-        """Let an operator and Kubernetes work until nothing changes. With settings, it is another operator."""
+        """Let an operator and Kubernetes work until nothing changes. With `settings`, another operator takes over
+        first."""
         if settings:
             self.start(settings)
             await self._reconcile_all()

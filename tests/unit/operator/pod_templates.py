@@ -50,7 +50,7 @@ SPECS: Mapping[str, Any] = {
     "revision and arguments": {"revision": "v1", "args": ["--seed=1", "--served-model-name a b"]},
     "image with the server": {"image": "registry.example/own:1", "overlay": "None"},
 }
-"""Specs by a name that says what is special."""
+"""The specs, each by a name for its special property."""
 
 
 def render() -> dict[str, Any]:

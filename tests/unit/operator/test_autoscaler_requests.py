@@ -58,12 +58,12 @@ async def test_loads_of_pods() -> None:
 
 async def test_reports_of_starts() -> None:
     async with pods(REPORT) as port:
-        told: asyncio.Queue[EndpointKey] = asyncio.Queue()
-        asks = StartupPoller(told.put_nowait, port=port)
+        notified: asyncio.Queue[EndpointKey] = asyncio.Queue()
+        asks = StartupPoller(notified.put_nowait, port=port)
         for number in range(startup_poller.CONCURRENT_POLLS):
             asks.follow(("bad", str(number)), {f"bad-{number}": SILENT})
         asks.follow(("good", "one"), {"good": GOOD})
         running = asyncio.create_task(asks.run())
         async with asyncio.timeout(startup_poller.POLL_TIMEOUT):
-            assert await told.get() == ("good", "one")
+            assert await notified.get() == ("good", "one")
         running.cancel()

@@ -164,11 +164,11 @@ class TestJobs:
     def test_job_counts_are_reported_immediately_then_rarely_and_at_the_end(self) -> None:
         jobs = JobCounts()
         said = [(0.0, (3, 1)), (2.0, (2, 1)), (9.0, (0, 0)), (10.0, (0, 0)), (12.0, (0, 0)), (30.0, (1, 0))]
-        told = []
+        reported = []
         for at, found in said:
             changed = jobs.update([{self.KEY: GatewayLoad(jobs=found)}, {}], at)
-            told.append((bool(changed), jobs.of(self.KEY)))
-        assert told == [
+            reported.append((bool(changed), jobs.of(self.KEY)))
+        assert reported == [
             (True, (3, 1)), (False, (3, 1)), (False, (3, 1)), (True, (0, 0)), (False, (0, 0)), (True, (1, 0)),
         ]  # fmt: skip
 

@@ -177,7 +177,7 @@ class Reconciling(RuleBasedStateMachine):
         self.begin()
 
     def begin(self) -> None:
-        """A process of the operator begins, of another release than the one before: its memory is empty."""
+        """Start another process of the operator, of another release. Its memory is empty."""
         settings = next(self.releases)
         self.upgrades = UpgradeCoordinator(settings.upgrades, lambda _: None)
         known: dict[str, Any] = {"reports": self.reports, "settings": settings, "upgrades": self.upgrades}

@@ -114,10 +114,12 @@ def test_a_share_of_a_gpu_has_the_memory_in_its_name() -> None:
         {"metadata": {"name": "g", "labels": labels}, "status": {**whole["status"], "allocatable": allocatable}}
     )
     small = Gpu(resource="nvidia.com/mig-1g.5gb")
-    told = Diagnosis("OutOfMemoryWeights", "m does not fit.", "Use GPUs of at least 12 GiB.")
-    assert "No node of this cluster has enough GPUs of 12 GiB" in add_nodes(told, small, [shared], "g").remedy
+    original = Diagnosis("OutOfMemoryWeights", "m does not fit.", "Use GPUs of at least 12 GiB.")
+    assert "No node of this cluster has enough GPUs of 12 GiB" in add_nodes(original, small, [shared], "g").remedy
     large = replace(small, resource="nvidia.com/mig-3g.20gb")
-    assert "1 nvidia.com/mig-3g.20gb (NVIDIA-A100-SXM4-40GB, 20 GiB each)" in add_nodes(told, large, [shared]).remedy
+    assert (
+        "1 nvidia.com/mig-3g.20gb (NVIDIA-A100-SXM4-40GB, 20 GiB each)" in add_nodes(original, large, [shared]).remedy
+    )
 
 
 def test_nodes_are_listed_only_if_they_help() -> None:

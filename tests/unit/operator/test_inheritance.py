@@ -118,7 +118,7 @@ def test_a_damaged_record_counts_as_a_new_revision(damaged: str) -> None:
         ("a b", "is neither a key"),
         ("Example.com/team", "is neither a key"),
         ("app.kubernetes.io/instance", "Argo CD tracks objects by it, and would prune the children"),
-        ("app.kubernetes.io/*", "as it includes app.kubernetes.io/instance: Argo CD tracks objects by it"),
+        ("app.kubernetes.io/*", "because it includes app.kubernetes.io/instance: Argo CD tracks objects by it"),
         ("argocd.argoproj.io/instance", "Argo CD tracks"),
         ("argocd.argoproj.io/tracking-id", "Argo CD tracks"),
         ("argocd.argoproj.io/*", "Argo CD tracks"),

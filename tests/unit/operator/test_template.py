@@ -87,7 +87,7 @@ def test_a_template_that_somebody_edited_is_repaired_and_not_outdated() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", "{}", '{"revision": 1}', '{"revision": "a", "generation": "x"}'])
-def test_a_broken_record_is_as_none(text: str) -> None:
+def test_a_broken_record_counts_as_no_record(text: str) -> None:
     live = copy.deepcopy(dict(applied(parse())))
     live["metadata"]["annotations"][labels.TEMPLATE_ANNOTATION] = text
     assert read_record(live) is None
@@ -107,7 +107,7 @@ def test_a_kept_template_leaves_everything_else_to_the_operator() -> None:
 
 
 def test_a_kept_template_keeps_the_inherited_labels_of_its_deployment() -> None:
-    """A merge would add the new ones and leave the old ones, and the next apply would not remove them either."""
+    """A merge would add the new labels and keep the old ones. The next apply would not remove the old ones either."""
     endpoint = replace(parse(), inherited=Inherited({"team": "b"}, {"note": "n"}))
     metadata = keep_template(endpoint, build_deployment(endpoint, NEXT), applied(parse()))["metadata"]
     assert metadata["labels"] == labels.child_labels("one")

@@ -37,7 +37,7 @@ def test_an_endpoint_is_queued_once_for_each_new_decision() -> None:
     assert upgrades.decide(B).takes_slot
 
 
-def test_an_endpoint_that_no_longer_exists_leaves_the_wave() -> None:
+def test_a_deleted_endpoint_is_removed_from_the_wave() -> None:
     upgrades, queued = build()
     upgrades.follow(A, SERVING)
     upgrades.begin(A)

@@ -58,7 +58,7 @@ def test_a_window_is_open_on_its_days_in_its_time_zone(window: str, now: str, is
         ("02:00-05:00 /etc/localtime", "is not a time zone"),
     ],
 )
-def test_an_invalid_window_is_refused_with_the_form(text: str, words: str) -> None:
+def test_the_error_for_an_invalid_window_shows_the_form(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=r"Europe/Berlin|Mon-Fri") as refusal:
         parse_window(text)
     assert words in str(refusal.value)

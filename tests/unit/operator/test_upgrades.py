@@ -48,7 +48,7 @@ async def test_a_changed_template_reaches_one_endpoint_after_the_other() -> None
     assert fleet.up_to_date("d")["status"] == "True"
 
 
-async def test_several_at_once_are_as_many_as_the_chart_allows() -> None:
+async def test_the_chart_limits_the_number_of_concurrent_upgrades() -> None:
     fleet = await install("a", "b", "c", "d")
     await fleet.settle(release(2, max_concurrent=2))
     assert fleet.most_at_once == 2
@@ -75,7 +75,7 @@ async def test_an_image_that_cannot_start_stops_the_wave_at_the_first() -> None:
 
 
 @pytest.mark.parametrize("remedy", ["repaired", "changed", "suspended", "deleted", "approved"])
-async def test_the_wave_goes_on_when_the_endpoint_is_repaired_or_changed(remedy: str) -> None:
+async def test_the_wave_continues_when_the_endpoint_is_repaired_or_changed(remedy: str) -> None:
     fleet = await install("a", "b", own={"image": "own:1"})
     fleet.failing = {"server:2"}
     await fleet.settle(release(2))
@@ -104,7 +104,7 @@ async def test_a_rollback_is_a_wave_that_begins_with_the_failed_endpoint() -> No
     assert fleet.images() == {"a": "3", "b": "2", "c": "2"}
     await fleet.settle(release(2))
     assert fleet.images() == {"a": "2", "b": "2", "c": "2"}
-    assert fleet.restarted == ["a"], "the pods of before the failed upgrade still serve"
+    assert fleet.restarted == ["a"], "the pods from before the failed upgrade still serve"
     fleet.restarted.clear()
     await fleet.settle(release(1))
     assert fleet.restarted == ["a", "b", "c"]
@@ -199,7 +199,7 @@ async def test_a_template_that_the_api_server_refuses_stops_the_wave() -> None:
     assert fleet.most_at_once == 1
 
 
-async def test_an_operator_that_ends_in_the_middle_leaves_the_rest_to_the_next() -> None:
+async def test_the_next_operator_completes_an_interrupted_wave() -> None:
     fleet = await install("a", "b", "c")
     for _ in range(20):
         await fleet.settle(release(2), rounds=1)
@@ -225,7 +225,7 @@ async def test_operators_of_two_releases_that_take_turns_change_one_endpoint_at_
 
 
 async def test_a_cache_that_lags_does_not_undo_an_upgrade() -> None:
-    """The reconcile after the upgrade still sees the Deployment of before."""
+    """The reconcile after the upgrade still sees the earlier Deployment."""
     fleet = await install("a", "b")
     fleet.start(release(2))
     await fleet._reconcile_all()

@@ -27,7 +27,7 @@ NOT_ACCEPTED = Member(REFUSED, ServingState.UNSETTLED, failure=FAILURE)
 
 
 def plan(members: Mapping[str, Member], max_concurrent: int = 1, closed_window: str = "") -> dict[str, str]:
-    """The reason of each endpoint, with * where it may go on, and ** where it takes a slot."""
+    """The reason of each endpoint, with * if it is allowed, and ** if it also takes a slot."""
     keyed: dict[EndpointKey, Member] = {("team", name): member for name, member in members.items()}
     found = plan_wave(keyed, max_concurrent, closed_window)
     return {key[1]: decision.reason + "*" * (decision.allowed + decision.takes_slot) for key, decision in found.items()}
@@ -40,19 +40,19 @@ def plan(members: Mapping[str, Member], max_concurrent: int = 1, closed_window: 
         pytest.param({"a": MOVING, "b": SERVING}, "Waiting", id="the next one waits until the first is ready"),
         pytest.param({"a": FAILED, "b": SERVING}, "Stopped", id="the first that fails stops the wave"),
         pytest.param({"a": NOT_ACCEPTED, "b": SERVING}, "Stopped", id="a template that is refused stops it too"),
-        pytest.param({"a": FAILED, "b": OFF, "c": DOWN}, "Stopped Stopped", id="also for endpoints without pods"),
+        pytest.param({"a": FAILED, "b": OFF, "c": DOWN}, "Stopped Stopped", id="endpoints without pods stop too"),
         pytest.param({"a": OFF, "b": SERVING, "c": SERVING}, "Upgrading* Upgrading** Waiting", id="zero needs no slot"),
         pytest.param({"a": MOVING, "b": OFF}, "Upgrading*", id="zero does not wait"),
-        pytest.param({"a": DOWN, "b": SERVING}, "Upgrading* Upgrading**", id="an endpoint that is down stops nobody"),
+        pytest.param({"a": DOWN, "b": SERVING}, "Upgrading* Upgrading**", id="an endpoint that is down blocks none"),
         pytest.param({"a": DEGRADED, "b": SERVING}, "Waiting Upgrading**", id="a degraded endpoint is last"),
-        pytest.param({"a": DEGRADED}, "Upgrading**", id="but has its turn"),
-        pytest.param({"a": UNSETTLED, "b": SERVING}, "NotReady Upgrading**", id="a starting endpoint lets others go"),
+        pytest.param({"a": DEGRADED}, "Upgrading**", id="a degraded endpoint has its turn"),
+        pytest.param({"a": UNSETTLED, "b": SERVING}, "NotReady Upgrading**", id="others go before a starting one"),
         pytest.param({"a": ON_CHANGE, "b": SERVING}, "OnChange Upgrading**", id="OnChange keeps its template"),
         pytest.param({"a": MANUAL, "b": SERVING}, "ApprovalRequired Upgrading**", id="Manual waits for its user"),
-        pytest.param({"a": replace(OFF, mode="OnChange")}, "OnChange", id="OnChange also at zero"),
+        pytest.param({"a": replace(OFF, mode="OnChange")}, "OnChange", id="OnChange at zero"),
         pytest.param({"a": replace(MANUAL, approved=True), "b": SERVING}, "Upgrading** Waiting", id="approved"),
         pytest.param({"a": SERVING, "b": INTERRUPTED}, "Waiting Upgrading**", id="an interrupted upgrade is first"),
-        pytest.param({"a": replace(INTERRUPTED, mode="Manual")}, "Upgrading**", id="and goes on in any mode"),
+        pytest.param({"a": replace(INTERRUPTED, mode="Manual")}, "Upgrading**", id="it continues in any mode"),
         pytest.param(
             {"a": SERVING, "b": replace(DOWN, interrupted=True)},
             "Waiting Upgrading**",
@@ -66,7 +66,7 @@ def test_the_wave_goes_on_one_endpoint_at_a_time(members: dict[str, Member], exp
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_several_endpoints_may_be_upgraded_at_once(count: int) -> None:
+def test_several_endpoints_may_be_upgraded_at_the_same_time(count: int) -> None:
     found = plan({"a": MOVING, "b": SERVING, "c": SERVING, "d": SERVING}, count)
     assert list(found.values()).count("Upgrading**") == count - 1
 
@@ -81,7 +81,7 @@ def test_the_window_holds_upgrades_back_unless_they_are_approved_or_interrupted(
     assert closed in plan_wave({("team", "a"): SERVING}, 1, closed)["team", "a"].message
 
 
-def test_messages_name_who_is_waited_for_and_nothing_else_of_another_tenant() -> None:
+def test_messages_name_the_next_endpoints_and_no_other_data_of_a_tenant() -> None:
     waiting = plan_wave({("team", "a"): MOVING, ("other", "b"): SERVING}, 1)["other", "b"]
     assert waiting.message.endswith("after team/a")
     stopped = plan_wave({("team", "a"): FAILED, ("other", "b"): SERVING}, 1)["other", "b"]
@@ -93,7 +93,7 @@ def test_messages_name_who_is_waited_for_and_nothing_else_of_another_tenant() ->
     assert "secret.example" in own.message
 
 
-def test_messages_stay_short_with_many_endpoints_at_once() -> None:
+def test_messages_stay_short_with_many_concurrent_upgrades() -> None:
     members = {("team", f"m{number}"): MOVING for number in range(50)} | {("team", "z"): SERVING}
     assert plan_wave(members, 50)["team", "z"].message.endswith("after team/m0, team/m1, team/m10, 47 more")
 

@@ -30,7 +30,7 @@ TAG = sys.implementation.cache_tag
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what the image is built from, and of something else."""
+    """A copy of the inputs of the image, and of another file."""
     for project in (*PROJECTS, "kube"):
         skipped = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / project, tmp_path / project, ignore=skipped)

@@ -239,10 +239,10 @@ async def test_requests_are_counted_until_their_last_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    ("works", "told", "step"),
+    ("works", "expected", "step"),
     [(True, "lifespan.startup.complete", Step.READY), (False, "lifespan.startup.failed", Step.WARMING_UP)],
 )
-async def test_the_port_opens_only_after_the_model_has_answered(works: bool, told: str, step: Step) -> None:
+async def test_the_port_opens_only_after_the_model_has_answered(works: bool, expected: str, step: Step) -> None:
     state = ServerState(step=Step.WARMING_UP)
     recorder = Recorder(works)
     sent: list[str] = []
@@ -254,7 +254,7 @@ async def test_the_port_opens_only_after_the_model_has_answered(works: bool, tol
         sent.append(message["type"])
 
     await AuthMiddleware(app, state, None, recorder)({"type": "lifespan"}, no_message, send)
-    assert sent == [told]
+    assert sent == [expected]
     assert state.step is step
     assert recorder.served is works
 

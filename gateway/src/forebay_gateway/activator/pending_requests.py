@@ -76,7 +76,7 @@ class Activator:
     def held(self, key: EndpointKey) -> Iterator[None]:
         """Count a request as held for as long as the context lasts.
 
-        Raises Refused when too many are.
+        Raises Refused if too many requests are held.
         """
         usage = self._usage.setdefault(key, Usage())
         if len(usage.since) >= self._limits.held_per_endpoint:
@@ -102,7 +102,7 @@ class Activator:
                 then once per heartbeat. None for a request that gets a status.
 
         Raises:
-            Refused: there will be no pods, none came in time, or too many requests are held.
+            Refused: no pod can start, no pod was ready in time, or too many requests are held.
         """
         limits = self._limits
         deadline, comment_at = began + limits.hold_seconds, began + limits.patience_seconds if comment else math.inf
@@ -128,7 +128,7 @@ class Activator:
     async def wait_for_pods(self, key: EndpointKey) -> list[Address]:
         """Wait until there are pods that can be tried.
 
-        Raises Refused when there will be none.
+        Raises Refused if no pod can start.
         """
         future: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(key, set())

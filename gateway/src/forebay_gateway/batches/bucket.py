@@ -21,7 +21,7 @@ from obstore.store import S3Store
 from forebay_gateway.jobs.store import Unavailable
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config  # its stubs have it, and it is not there at run time
+    from obstore.store import S3Config  # only its stubs have it
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ def _open_store(settings: BucketSettings) -> S3Store:
 
 
 def _describe(error: Exception) -> str:
-    """The text of an error. Of the store's answer only the code is kept, because the rest may contain a key."""
+    """The text of an error. Only the code of the store's answer is kept, because the rest may contain a key."""
     message, _, answer = str(error).partition("\n\nDebug source")[0].partition("<")
     code = _CODE.search(answer)
     return f"{message}{code[1] if code else ''}".strip() or type(error).__name__

@@ -30,7 +30,7 @@ REAPED_AT_ONCE = 100
 
 
 async def reap_forever(files: FileStore, bucket: Bucket, upload_seconds: float) -> None:
-    """Reap at once and then regularly, until cancelled. `upload_seconds` is the maximum time of an upload."""
+    """Reap immediately and then regularly, until cancelled. `upload_seconds` is the maximum time of an upload."""
     while True:
         try:
             if await files.documents.lease("reap-bucket", 2 * REAP_INTERVAL):

@@ -113,7 +113,7 @@ class FileWriter:
             await self._put(len(self._buffer))
 
     async def delete(self) -> None:
-        """Delete all parts of an aborted upload. The reaper deletes what the bucket does not delete now."""
+        """Delete all parts of an aborted upload. The reaper deletes parts that the bucket does not delete now."""
         with suppress(Unavailable):
             await self._bucket.delete(self._names)
 

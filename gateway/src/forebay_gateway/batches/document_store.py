@@ -12,7 +12,7 @@ from forebay_gateway.jobs.store import Full
 from forebay_kube.endpoint_key import EndpointKey
 
 DOCUMENT_OVERHEAD = 400
-"""Bytes that a document takes besides its text, in memory."""
+"""Bytes of memory that a document takes in addition to its text."""
 
 STORED, PROGRESS = "stored", "progress"
 """Kinds of documents that list objects in the bucket: the parts of a file, and those of a running batch's results."""
@@ -44,7 +44,7 @@ class DocumentStore(ABC):
 
         Args:
             objects_size: the bytes of the objects that it lists, which count in addition to its text.
-            lease: the name of a lease that this gateway must still hold. Raises Lost where it does not.
+            lease: the name of a lease that this gateway must still hold. Raises Lost if it does not.
         """
 
     @abstractmethod
@@ -85,7 +85,7 @@ class MemoryDocumentStore(DocumentStore):
     """Documents in the memory of one gateway.
 
     `max_bytes` bounds all documents together, and `bucket_bytes` the objects that they list. A namespace may use
-    `share` of what the others leave free (quotas.Quota).
+    `share` of the bytes that other namespaces do not use (quotas.Quota).
     """
 
     def __init__(self, max_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:

@@ -49,7 +49,7 @@ end
 
 local steps = {}
 
--- Returns 0 where there is no room: a namespace may use `share` of what the others leave free of `max_bytes`. With
+-- Returns 0 where there is no room: a namespace may use `share` of the part of `max_bytes` that others do not use. With
 -- `max_bytes` -1 there is always room. Returns -1 where the gateway does not hold the named lease.
 function steps.put(endpoint, kind, name, max_bytes, share, after, size, text, lease, gateway)
   if lease ~= '' and call('GET', PREFIX .. 'lease:' .. lease) ~= gateway then return -1 end

@@ -24,8 +24,8 @@ four bytes for each character."""
 class InputFiles:
     """The input files of running batches.
 
-    A file in a document is in memory once, so all of them take no more than the store's budget. Of a file in the bucket
-    only a window is in memory.
+    A file in a document is in memory once, so all of them take no more than the store's budget. Only a window of a file
+    in the bucket is in memory.
     """
 
     def __init__(self, files: FileStore, scheduler: FairScheduler, answers: Quota, bounds: LineBounds) -> None:
@@ -73,7 +73,7 @@ class InputFiles:
 
     @asynccontextmanager
     async def _reserve(self, key: EndpointKey, size: int) -> AsyncIterator[None]:
-        """Reserve `size` bytes, but at most half of what one namespace may use. Raises Full."""
+        """Reserve `size` bytes, but at most half of the amount that one namespace may use. Raises Full."""
         with Reservation(self._answers, key[0]) as reserved:
             if not await reserved.grow(min(size, self._answers.max_per_tenant // 2), ROOM_SECONDS):
                 raise Full

@@ -47,7 +47,7 @@ MAX_CUSTOM_ID_LENGTH = 512
 """Characters of a custom_id. It appears in errors and in each line of the output."""
 
 INPUT_MARGIN = 1024
-"""Bytes that a job's input has, at most, besides the body."""
+"""The most bytes that a job's input has in addition to the body."""
 
 LINE_OVERHEAD = 256
 """Bytes that are added to the size of each line, for the cost of a line."""

@@ -47,11 +47,11 @@ JOBS_PER_BATCH = 64
 """Jobs of one batch that are queued or run. Further lines wait in the file, so that they do not delay other jobs."""
 
 BATCHES_AT_ONCE = 32
-"""Batches of one namespace that a gateway processes at once; half as many of one endpoint. Further ones wait."""
+"""Batches of one namespace that a gateway processes concurrently; half as many of one endpoint. Further ones wait."""
 
 MAX_RUNNING_BATCHES = 2 * BATCHES_AT_ONCE
-"""Batches that a gateway processes at once. Each may take 2 MiB. A namespace may have half of what the others leave,
-and at least one."""
+"""Batches that a gateway processes concurrently. Each may take 2 MiB. A namespace may have half of the places that
+other namespaces do not use, and at least one."""
 
 CHECKED_PER_POLL = 50
 """The most waiting batches of which one poll checks whether they are over."""
@@ -61,7 +61,7 @@ BATCH_POLL_INTERVAL = 1.0
 """Seconds between two polls for open batches, and between two writes of a batch's progress."""
 
 RETURNED_LEASE = 0.001
-"""Seconds of a lease that ends at once. A gateway takes it to give a batch back."""
+"""Seconds of a lease that ends immediately. A gateway takes such a lease to release a batch."""
 
 BUCKET_WAIT = 3600.0
 """Seconds after the expiry of a batch that needs the bucket. Until then it is left to gateways with a bucket."""
@@ -171,7 +171,7 @@ class BatchProcessor:
         if await self._is_for_others(key, batch_id):
             await self._documents.lease(batch_id, RETURNED_LEASE)
             return
-        self._places.release(key[0], -1)  # unconditional: a batch that is over begins also where no place is free
+        self._places.release(key[0], -1)  # always: a batch that is over needs no free place
         self._running[key] += 1
         self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
 
@@ -211,7 +211,7 @@ class BatchProcessor:
             del self._tasks[batch_id]
             self._places.release(key[0])
             self._running[key] -= 1
-            self._running += Counter()  # without those that have none
+            self._running += Counter()  # drops counts of 0
 
 
 class _Batch:

@@ -1,7 +1,7 @@
 """Stores the results of a batch, and writes its output and error files. The batch processor calls it.
 
-Each result is stored at once, so that another gateway can continue. `DocumentResults` keeps results in documents until
-the end. `bucket_results` writes them into the bucket while the batch runs.
+Each result is stored immediately, so that another gateway can continue. `DocumentResults` keeps results in documents
+until the end. `bucket_results` writes them into the bucket while the batch runs.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ MIN_UPLOAD_SECONDS = 3600.0
 def max_upload_seconds(file_bytes: int, body_seconds: float, bucket_seconds: float) -> float:
     """Seconds that an upload into the bucket may take: at least an hour, and for each part the time to arrive and to be
     written."""
-    parts = file_bytes // PART_BYTES + 2  # the last, and the form around the file
+    parts = file_bytes // PART_BYTES + 2  # one more for the rest of the file, and one for the form around it
     return max(MIN_UPLOAD_SECONDS, parts * (body_seconds + 2 * bucket_seconds))  # as bucket.Bucket waits
 
 
@@ -40,7 +40,7 @@ NO_FILE = "The form has no file."
 NOT_UTF8 = "The file is not UTF-8 text."
 EXPIRY_FIELD = "expires_after[seconds]"
 READ_FIELDS = frozenset({EXPIRY_FIELD, "purpose"})
-"""Fields that are read besides the file. Others, such as LiteLLM's own, are ignored."""
+"""Fields that are read in addition to the file. Others, such as LiteLLM's own, are ignored."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class ValkeyDocumentStore(DocumentStore):
     """Documents in Valkey.
 
     `max_bytes` bounds all documents of all gateways together, and `bucket_bytes` the objects that they list. A
-    namespace may use `share` of what the others leave free (quotas.Quota).
+    namespace may use `share` of the bytes that other namespaces do not use (quotas.Quota).
     """
 
     def __init__(self, client: valkey.Redis, max_bytes: int, share: float = 0.5, bucket_bytes: int = 0) -> None:

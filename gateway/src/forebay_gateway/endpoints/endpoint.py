@@ -19,7 +19,7 @@ DEFAULT_JOBS_PER_POD = 30
 """MAX_CONCURRENCY's default (forebay_server.config.settings.JobSettings)."""
 
 MAX_JOBS_PER_POD = 1000
-"""Jobs that run on one pod at once, at most, whatever the manifest says."""
+"""The most concurrent jobs of one pod, whatever the manifest says."""
 
 _POD_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
@@ -37,9 +37,9 @@ class Endpoint:
             operator of an earlier release writes the status.
         step, percent, eta: the progress of its start; "" and -1 where it is unknown. `eta` is in seconds.
         stalled: whether only a user's change helps. The operator has seen the latest change.
-        ready, reason, message: of the Ready condition.
+        ready, reason, message: from the Ready condition.
         pods: the number of its pods, ready or not, as counted by the operator.
-        jobs: the jobs that one of its pods takes at once (MAX_CONCURRENCY), from its manifest.
+        jobs: the most concurrent jobs of one of its pods (MAX_CONCURRENCY), from its manifest.
     """
 
     key: EndpointKey
@@ -63,7 +63,7 @@ class Endpoint:
 
     @property
     def off(self) -> str:
-        """The reason why no request may start it; "" where a request may, or where it should run."""
+        """The reason why a request may not start it; "" if a request may start it, or if it should run anyway."""
         if self.suspended:
             return "suspend: true"
         return "replicas: 0, without scaling" if self.replicas == 0 and not self.scales else ""

@@ -1,4 +1,4 @@
-"""Decides which endpoints an API key opens, by digests of the keys. The watches fill it; the handler calls it.
+"""Decides which endpoints an API key authorizes, by digests of the keys. The watches fill it; the handler calls it.
 
 The operator writes the digests into Secrets of its namespace: HMAC-SHA-256 of each API key under a random key of the
 installation, in hex, one per line, in an entry `NAMESPACE.NAME`. The gateway sees a key only in requests. A client
@@ -48,7 +48,8 @@ class KeyAuthorizer:
         return self._secret
 
     def authorizes(self, presented: str, key: EndpointKey) -> bool:
-        """Whether an API key opens an endpoint. The time of the comparison does not depend on the valid keys."""
+        """Whether an API key authorizes requests to an endpoint. The time of the comparison does not depend on the
+        valid keys."""
         digest = self._digest(presented)
         matches = [
             hmac.compare_digest(digest, valid) for shard in self._shards.values() for valid in shard.get(key, ())
@@ -56,7 +57,7 @@ class KeyAuthorizer:
         return bool(self._secret) and any(matches)
 
     def endpoints_for(self, presented: str) -> frozenset[EndpointKey]:
-        """The endpoints that an API key opens."""
+        """The endpoints that an API key authorizes."""
         return self._opened.get(self._digest(presented), frozenset()) if self._secret else frozenset()
 
     def _digest(self, presented: str) -> bytes:

@@ -103,7 +103,8 @@ class Watch:
 
 
 def watches(directory: Directory, keys: KeyAuthorizer, own: str, namespaces: Sequence[str]) -> Iterator[Watch]:
-    """All watches of the gateway. `own` is its namespace, which has the Secrets. Empty `namespaces` mean all."""
+    """All watches of the gateway. `own` is its namespace, which has the Secrets. If `namespaces` is empty, all
+    namespaces are watched."""
 
     def put_slice(manifest: Manifest) -> None:
         if parsed := read_slice(manifest):

@@ -26,7 +26,7 @@ def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, runnin
     elif endpoint:
         without_address = max(0, endpoint.pods - ready - unready)
         if _waits_for_capacity(endpoint):
-            missing = (endpoint.replicas or 0) - ready - unready  # more where a quota refuses the pods themselves
+            missing = (endpoint.replicas or 0) - ready - unready  # includes pods that a quota does not admit
             throttled = max(without_address, missing)
         elif _fails(endpoint):
             unhealthy, starting = unready + without_address, 0

@@ -1,7 +1,7 @@
 """Budgets that tenants share. A tenant is a namespace.
 
-A tenant may use a share of what the others leave free. So no tenant can take all of a budget, and a single tenant is
-not limited to a fixed part.
+A tenant may use a share of the part that other tenants do not use. So no tenant can take all of a budget, and a single
+tenant is not limited to a fixed part.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from forebay_gateway.settings import MIB, Network
 
 TEXT_OVERHEAD = 96
-"""Bytes that a text takes at most besides its characters, with its pointer in a list."""
+"""The most bytes that a text takes in addition to its characters, with its pointer in a list."""
 
 UNCOUNTED_BYTES = 64 << 10
 """Bytes of a body, an output or an answer that are not counted, because every request has about as many in transit."""
@@ -28,8 +28,9 @@ class Quota:
 
     Attributes:
         limit: the budget of all tenants together.
-        share: the part of what the others leave free that one tenant may use; 1 where tenants need no protection.
-        floor: what each tenant may always use.
+        share: the share that one tenant may use of the part that other tenants do not use; 1 where tenants need no
+            protection.
+        floor: the amount that each tenant may always use.
     """
 
     limit: int
@@ -58,7 +59,7 @@ class Quota:
         return own + size <= max(self.floor, self.share * (self.limit - (self.used - own)))
 
     def release(self, tenant: Hashable, size: int = 1) -> None:
-        """Free what `try_acquire` has counted."""
+        """Free an amount that `try_acquire` has counted."""
         self._count(tenant, self._by_tenant.get(tenant, 0) - size)
 
     def _count(self, tenant: Hashable, own: int) -> None:
@@ -79,8 +80,8 @@ def memory_of(text: str) -> int:
 
 
 _WIDE, _WIDEST, _FOLLOWING = bytes(range(0xC4)), bytes(range(0xF0)), bytes(range(0x80, 0xC0))
-"""Bytes of UTF-8: of characters that take one byte in memory, of those that take up to two, and all but the first ones
-of a character."""
+"""Sets of UTF-8 bytes: bytes of characters that take one byte in memory, bytes of characters that take up to two, and
+bytes that continue a character."""
 
 
 def memory_of_utf8(data: bytes | bytearray | memoryview) -> int:
@@ -151,10 +152,10 @@ class TenantLocks:
 
 
 class SourceQuota:
-    """Limits the connections without a valid key: in all, and for one source.
+    """Limits the connections without a valid key: in total, and for one source.
 
     A source is an IPv4 address, or an IPv6 network of 64 bits, because one machine may own all of it. Trusted proxies
-    stand for many clients, so only the limit in all applies to them.
+    stand for many clients, so only the total limit applies to them.
     """
 
     def __init__(self, limit: int, per_source: int, trusted: Sequence[Network] = ()) -> None:
@@ -175,7 +176,7 @@ class SourceQuota:
         return True
 
     def release(self, address: str) -> None:
-        """Free what `try_acquire` has counted: the connection has a valid key now, or is closed."""
+        """Stop counting a connection: it has a valid key now, or is closed."""
         self._count -= 1
         if source := self._source_of(address):
             self._by_source[source] -= 1

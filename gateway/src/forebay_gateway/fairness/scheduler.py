@@ -16,7 +16,7 @@ LARGE_READ_BYTES = 32 << 10
 """Bytes above which a read is large. A token takes a few hundred."""
 
 SHORT_STEP_SECONDS = 0.003
-"""CPU seconds up to which a step is short. After a short step the same tenant may have another at once."""
+"""CPU seconds up to which a step is short. After a short step the same tenant may have another one immediately."""
 
 COOLDOWN_FACTOR = 200
 """After a longer step its tenant waits this many times as long as the step. So it gets half a percent of the time."""

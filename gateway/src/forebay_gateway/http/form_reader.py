@@ -107,7 +107,7 @@ class FormReader:
             return False
         if self._field.number + 1 == self._max_parts:
             raise ValueError(f"it has more than {self._max_parts} parts")
-        del self._buffer[:end]  # the line's end stays: the headers may be none
+        del self._buffer[:end]  # the end of the line stays: there may be no headers
         self._expected = _Expected.HEAD
         return True
 

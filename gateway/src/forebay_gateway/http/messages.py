@@ -56,7 +56,7 @@ class Head:
 
     @property
     def is_web_socket(self) -> bool:
-        """Whether it asks for one (RFC 6455, 4.2.1)."""
+        """Whether the request asks for a web socket (RFC 6455, 4.2.1)."""
         asks = self.method == "GET" and self.get(b"upgrade").lower() == "websocket"
         return asks and self.version == "1.1" and b"upgrade" in self.connection
 

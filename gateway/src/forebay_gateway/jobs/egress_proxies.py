@@ -1,7 +1,7 @@
-"""Decides whether a webhook goes through an HTTP proxy: by HTTP_PROXY, HTTPS_PROXY and NO_PROXY, which the chart sets.
+"""Decides by HTTP_PROXY, HTTPS_PROXY and NO_PROXY, which the chart sets, whether a webhook goes through an HTTP proxy.
 
-`Webhooks` asks it for each delivery. The names may be in lower case too. The API server, Valkey and pods are never
-reached through a proxy.
+`Webhooks` calls it for each delivery. The names of the variables may also be in lower case. Requests to the API server,
+to Valkey and to pods never go through a proxy.
 """
 
 import ipaddress
@@ -19,8 +19,8 @@ class DirectHosts:
     """An entry of NO_PROXY: hosts that are reached without a proxy.
 
     Attributes:
-        name: a host or a domain, "" for every host.
-        network: the network of addresses, instead of a name.
+        name: a host, or a domain with all its hosts; "" for every host.
+        network: a network of addresses, in an entry without a name.
         port: the only port for which the entry holds; None for all.
     """
 
@@ -49,7 +49,7 @@ class EgressProxies:
     direct: tuple[DirectHosts, ...] = ()
 
     def find(self, url: URL) -> str:
-        """The URL of the proxy for a URL; "" if there is none."""
+        """Find the URL of the proxy for a URL. Returns "" for no proxy."""
         proxy = self.https if url.scheme == "https" else self.http
         host = (url.raw_host or "").rstrip(".").lower()
         return "" if any(each.matches(host, url.port or 0) for each in self.direct) else proxy
@@ -59,7 +59,7 @@ NO_PROXIES = EgressProxies()
 
 
 def read_proxies(environment: Mapping[str, str]) -> EgressProxies:
-    """Read the proxies from the variables. Raises ValueError where a URL is invalid."""
+    """Read the proxies from the variables. Raises ValueError if the URL of a proxy is invalid."""
 
     def read(name: str) -> str:
         return (environment.get(name.lower()) or environment.get(name) or "").strip()
@@ -73,7 +73,7 @@ def read_proxies(environment: Mapping[str, str]) -> EgressProxies:
 
 
 def _read_entry(text: str) -> DirectHosts:
-    """Read an entry: *, a host, a domain with or without a dot in front, an address or a network; each with a port."""
+    """Parse an entry: *, a host, a domain with or without a leading dot, an address or a network. A port may follow."""
     text = text.lower()
     try:
         return DirectHosts(network=ipaddress.ip_network(text.strip("[]"), strict=False))

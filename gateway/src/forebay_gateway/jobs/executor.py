@@ -109,7 +109,7 @@ class JobExecutor:
 
         Raises Full and Lost.
         """
-        assert job.pod, "it was claimed for one"
+        assert job.pod, "each job is claimed for a pod"
         await self._scheduler.wait_for_turn(job.endpoint[0])
         try:
             with self._balancer.at(job.pod), JOBS_RUNNING.track_inprogress():

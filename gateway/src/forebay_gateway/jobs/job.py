@@ -18,7 +18,7 @@ from forebay_gateway.jobs.submission import Submission
 from forebay_kube.endpoint_key import EndpointKey
 
 JOB_OVERHEAD = 3000
-"""Bytes of a job besides its input and output, as bench.jobs measures them."""
+"""Bytes of a job without its input and output, as bench.jobs measures them."""
 
 
 MAX_USAGE_SEARCH_LENGTH = 64 << 10

@@ -78,7 +78,8 @@ local function keep(endpoint, by)
   if count(PREFIX .. 'bytes-of', namespace, by) < 0 then call('HDEL', PREFIX .. 'bytes-of', namespace) end
 end
 
--- Whether a namespace may keep `by` bytes more. It may use `share` of what the others leave free of `max_bytes`.
+-- Whether a namespace may keep `by` bytes more. It may use `share` of the part of `max_bytes` that others do
+-- not use.
 local function has_room(endpoint, by, max_bytes, share)
   local own = (call('HGET', PREFIX .. 'bytes-of', string.match(endpoint, '^[^/]*')) or 0) + 0
   local others = (call('GET', PREFIX .. 'bytes') or 0) - own
@@ -406,7 +407,7 @@ function steps.retry(id, endpoint, api_key, call_id)
   if job.state == 'FAILED' or job.state == 'TIMED_OUT' then
     call('HINCRBY', PREFIX .. 'done:' .. endpoint, 'retried', 1)
     forget_output(id, job)
-    unschedule_delivery(id, endpoint) -- of an end that is none any more
+    unschedule_delivery(id, endpoint) -- the job is no longer over
     call('HDEL', key_of(id), 'started', 'finished', 'token')
     set(id, 'error', '', 'attempts', 0, 'created', now, 'api_key', api_key, 'retried_by', call_id)
     keep_until(id, now + job.ttl)

@@ -148,7 +148,7 @@ class MemoryJobStore(JobStore):
         if job is None or not job.state.retryable:
             return job.state if job else None
         state_before = job.state
-        self._webhooks.pop(job.id, None)  # the end that it reports is no longer true
+        self._webhooks.pop(job.id, None)  # the job is no longer over
         self._endpoints[key].counts.retried += 1
         self._forget_output(job)
         job.state, job.error, job.created, job.api_key = State.IN_QUEUE, "", self._now(), api_key
@@ -237,7 +237,7 @@ class MemoryJobStore(JobStore):
         endpoint = self._endpoints[job.endpoint]
         if job.pod:
             endpoint.pods[job.pod] -= 1
-            endpoint.pods += Counter()  # without those that have none
+            endpoint.pods += Counter()  # drops counts of 0
         endpoint.counts.running -= 1
         endpoint.counts.pods = len(endpoint.pods)
 

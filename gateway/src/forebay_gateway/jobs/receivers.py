@@ -4,8 +4,8 @@ A client gives the URL. So it may lead only to internet addresses, and to networ
 settings allow. The address of the connection itself is checked, however the URL spells it. A Service is recognized by
 its name in the cluster's DNS, which must not be an alias (ExternalName).
 
-Through an HTTP proxy, the proxy looks up the name and connects. So the address of the connection cannot be checked
-here. The host in the URL is, and the addresses that this cluster's DNS has for it.
+An HTTP proxy looks up the name and connects itself. So the gateway cannot check the address of the connection. It
+checks the host in the URL, and the addresses that the cluster's DNS returns for the host.
 """
 
 import ipaddress
@@ -61,7 +61,7 @@ NO_SERVICE = tuple(
 """Networks without Services: loopback, link-local, multicast."""
 
 LOCAL_DOMAINS = ("localhost", "local", "internal", "home.arpa", "svc")
-"""Domains that are not part of the internet (RFC 6761, RFC 6762, RFC 8375; `internal` is reserved by ICANN; `svc` are
+"""Domains that are not part of the internet (RFC 6761, RFC 6762, RFC 8375; ICANN reserves `internal`; `svc` has the
 Services). Metadata services have names in `internal`."""
 
 OWN_NAMESPACE = "own"
@@ -129,7 +129,7 @@ class Receivers:
         """Raise OSError where a proxy must not connect to the host of a URL.
 
         An address is checked as by `check_address`, in every form that a resolver reads: 127.1, 0x7f.0.0.1. A name must
-        be one of the internet.
+        have a dot, and must not be in LOCAL_DOMAINS or in the cluster's domain.
         """
         name = host.rstrip(".").lower()
         try:
@@ -141,7 +141,9 @@ class Receivers:
             raise OSError(f"{host} is not the name of a host")
         local = (*LOCAL_DOMAINS, self._domain)
         if "." not in name or any(name == domain or name.endswith(f".{domain}") for domain in local):
-            raise OSError(f"{host} is not a name of the internet; to call it without the proxy, add it to noProxy")
+            raise OSError(
+                f"{host} is not the name of an internet host; to call it without the proxy, add it to noProxy"
+            )
 
     def _check(self, address: str) -> None:
         real = _real_address(address)
@@ -170,7 +172,7 @@ def _real_address(address: str) -> Any:
 
 
 def _read_address(host: str) -> str:
-    """The address that a host spells, also in the short and hexadecimal forms of IPv4. Raises ValueError for a name."""
+    """Read an address in any form, also in the short and hexadecimal forms of IPv4. Raises ValueError for a name."""
     try:
         return str(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
@@ -178,7 +180,7 @@ def _read_address(host: str) -> str:
     try:
         return str(ipaddress.IPv4Address(socket.inet_aton(host)))
     except OSError:
-        raise ValueError(f"{host!r} is no address") from None
+        raise ValueError(f"{host!r} is not an address") from None
 
 
 def _address_or_none(text: str) -> Any:

@@ -23,7 +23,7 @@ from forebay_kube.endpoint_key import EndpointKey
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""Pods that may disconnect while they run one job before it fails, because the job may be what crashes them."""
+"""Pods that may disconnect while they run one job before it fails, because the job may cause their crashes."""
 
 JOB_RECHECK_INTERVAL = 5.0
 """Seconds after which a waiting client's job is read again. The message about its end can be lost with a connection."""

@@ -36,7 +36,7 @@ SLOTS_RENEWAL_INTERVAL = 1.0
 
 ALLOTTED_PART, SPARE_PART = 100, 40
 """A gateway requests 1/ALLOTTED_PART of a window's requests at a time, and keeps 1/SPARE_PART of the slots while it
-needs none. For small limits that is one request and no slot, so that they are exact."""
+needs none. For a small limit that is one request and no slot, so small limits are exact."""
 
 RENEWAL_BATCH = 1000
 """Names in one call. A Lua function takes up to 8,000 arguments."""
@@ -130,7 +130,7 @@ class ValkeyRateLimits(RateLimits):
                     if allotted.later is None:
                         raise Unavailable
                     return allotted.later
-                # shielded: a client that disconnects must not leave it unknown what Valkey has allotted
+                # shielded: if a client disconnects, this gateway must still learn what Valkey has allotted
                 await asyncio.shield(self._request_more(name, allotted, limit, max_concurrent, arrived))
             allotted.requests -= bool(limit)
             allotted.answering += 1

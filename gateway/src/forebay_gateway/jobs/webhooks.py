@@ -1,8 +1,8 @@
 """Delivers webhooks. When a job ends, it POSTs the answer of /status to the URL. The receiver must answer with 200.
 
-The store gives each delivery to one gateway at a time; where that gateway dies, another delivers. So a receiver gets a
-delivery at least once, and possibly twice. Redirects are not followed. Receivers on the internet are called through the
-HTTP proxy, where there is one.
+The store gives each delivery to one gateway at a time. If that gateway dies, another gateway delivers. So a receiver
+gets a delivery at least once, and possibly twice. Redirects are not followed. Receivers on the internet are called
+through the HTTP proxy, if one is set.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ WEBHOOK_ROOM_SECONDS = 60.0
 """Seconds for which a delivery waits for memory. Then the attempt has failed."""
 
 WEBHOOK_OVERHEAD = 4 << 10
-"""Bytes of memory of one delivery besides its content."""
+"""Bytes of memory of one delivery without its content."""
 
 ID_HEADER = "webhook-id"
 """The header with an ID that is the same when the same end of a job is delivered again (standardwebhooks.com)."""
@@ -58,12 +58,12 @@ ID_HEADER = "webhook-id"
 
 class Webhooks:
     """Delivers webhooks. Use it as an async context manager. At its end, other gateways take over undelivered webhooks
-    at once.
+    immediately.
 
     Args:
         answers: the budget for the content in memory.
         share: a namespace's part of MAX_WEBHOOKS.
-        proxies: the HTTP proxies for receivers that are no Services.
+        proxies: the HTTP proxies for receivers that are not Services.
         pause: seconds between two attempts.
     """
 
@@ -194,7 +194,7 @@ class Webhooks:
                 logger.warning("the webhook of job %s was not delivered: %s", delivery.job.id, trouble)
 
     async def _try(self, delivery: Delivery) -> str:
-        """Try to deliver. Returns what is wrong, "" where it was delivered."""
+        """Try to deliver. Returns the error, or "" after a delivery."""
         job = delivery.job
         with Reservation(self._answers, job.endpoint[0]) as reserved:
             if not await reserved.grow(WEBHOOK_OVERHEAD + job.output_size, WEBHOOK_ROOM_SECONDS):
@@ -213,7 +213,7 @@ class Webhooks:
                 return render(describe_job(whole)) if whole else b""
 
     async def _post(self, job: Job, content: bytes) -> str:
-        """POST the content. Returns what is wrong, "" where the receiver answered 200."""
+        """POST the content. Returns the error, or "" if the receiver answered 200."""
         ended = round((job.finished or 0) * 1000)
         headers = {"Content-Type": "application/json", ID_HEADER: f"{job.id}-{ended}"}
         try:
@@ -232,9 +232,9 @@ class Webhooks:
             return str(error) or repr(error)
 
     async def _check_proxied(self, url: URL) -> None:
-        """Raise OSError where the proxy must not call a URL.
+        """Raise OSError if the proxy must not call a URL.
 
-        A name that only the proxy can look up is allowed. Whether it leads inside is then up to the proxy's own rules.
+        A name that only the proxy can look up is allowed. The proxy's own rules must then protect internal addresses.
         """
         host = url.raw_host or ""
         self._receivers.check_host_for_proxy(host)

@@ -41,7 +41,8 @@ from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiError
 logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 5.0
-"""Seconds for which a refused request is still read. A client that first writes would else see a connection reset."""
+"""Seconds for which a refused request is still read. Otherwise a client that is still writing would see a connection
+reset."""
 
 SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Reasons to pause the reading from the other side."""
@@ -197,7 +198,7 @@ class ClientConnection(asyncio.Protocol):
             upstream.reader.pause(SLOW_CLIENT)
 
     def release(self) -> None:
-        """Let the gateway write the answer again: the pod went away without a byte of an answer."""
+        """Let the gateway write the answer again: the pod disconnected before the first byte of its answer."""
         self._upstream = None
         self._state = ConnectionState.STREAMING if self.streams else ConnectionState.WAITING
 
@@ -326,7 +327,7 @@ class ClientConnection(asyncio.Protocol):
             await asyncio.wait({self._task})
 
     def cancel(self) -> None:
-        """End the request at once, because the process stops."""
+        """End the request immediately, because the process stops."""
         if self._task:
             self._task.cancel()
         if self.busy or self._reader.began:
@@ -335,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once. Bytes that the client has not taken yet are lost."""
+        """Close immediately. Bytes that the client has not taken yet are lost."""
         self._transport.abort()
 
     @property

@@ -181,7 +181,7 @@ class RequestHandler:
         if path.kind in (RouteKind.ENGINE, RouteKind.JOBS):
             self.activator.begin(key)
         request = PodRequest(client, admission, key, body, fields, time.monotonic(), worker)
-        del body  # only the request keeps it now, until a pod has it
+        del body  # so that only the request refers to it, until a pod has it
         await self._relay.relay(request)
 
     def _answer(self, client: ClientConnection, admission: Admission) -> bool:

@@ -159,7 +159,7 @@ class PodRelay:
                 await wait_for_event(changed, min(left, SUSPECT_SECONDS))
 
     async def _wait_for_pods(self, request: PodRequest) -> list[Address]:
-        """Wait for pods. Raises Refused, and does so at once for a request that every pod would refuse."""
+        """Wait for pods. Raises Refused, and raises it immediately for a request that every pod would refuse."""
         key = request.key
         if request.admission.path.kind not in (RouteKind.ENGINE, RouteKind.JOBS):
             raise Refused(errors.AT_ZERO)

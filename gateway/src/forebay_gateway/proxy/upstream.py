@@ -131,7 +131,7 @@ class Upstream(asyncio.Protocol):
         """Write the request. The connection ends where the pod takes no bytes for `seconds`."""
         self._write_seconds = seconds
         if len(body) > SOCKET_BUFFER:
-            with suppress(OSError):  # without a descriptor to spare it goes on without
+            with suppress(OSError):  # without a free descriptor, writing is not watched
                 self._left = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
         self.transport.writelines([head, body])
         self._watch_writing()

@@ -124,7 +124,7 @@ async def check_exists(cluster: Cluster, endpoint: Owner) -> None:
 
 
 async def explain_refusal(request: Awaitable[T], kind: str) -> T:
-    """Await a write. A refusal of the API server (400, 403 or 422) becomes a ReconcileError with its words."""
+    """Await a write. A refusal of the API server (400, 403 or 422) becomes a ReconcileError with its message."""
     try:
         return await request
     except ApiServerError as error:
@@ -169,8 +169,8 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
     somebody added. In both cases the ports are replaced as a whole.
 
     A slice changes often and belongs to the operator as a whole. One merge patch is enough for it, unless its labels or
-    annotations change: a merge patch would not remove any. A Deployment without a template keeps the one that it has,
-    so it is merged, too.
+    annotations change: a merge patch would not remove any. A desired Deployment without a template is merged too, so
+    that the live template stays.
     """
     keeps_template = desired["kind"] == "Deployment" and "template" not in desired["spec"]
     if keeps_template or (desired["kind"] == "EndpointSlice" and _has_metadata_of(live, desired)):
@@ -180,7 +180,7 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
             if error.status != 404:
                 raise
             message = "the object was deleted before the write"
-            raise ApiServerError(409, "Conflict", message) from error  # as an apply with a uid fails
+            raise ApiServerError(409, "Conflict", message) from error  # an apply with a uid fails in the same way
     created_by = find_creation(live)
     if created_by is not None:
         await cluster.own_as_applied(desired, created_by)
@@ -197,7 +197,8 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
 
 
 def _has_metadata_of(live: Manifest, desired: Manifest) -> bool:
-    """Whether two manifests have the same labels and annotations, except the digest of what was applied."""
+    """Whether two manifests have the same labels and annotations. The annotation with the applied digest does not
+    count."""
 
     def read(manifest: Manifest) -> tuple[Manifest, Manifest]:
         annotations = dict(manifest["metadata"].get("annotations") or {})

@@ -46,7 +46,7 @@ _COLLECTIONS = {
 
 
 class Cluster:
-    """The API server, as far as the operator needs it. Use it as an async context manager."""
+    """The operator's requests to the API server. Use it as an async context manager."""
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
@@ -94,7 +94,7 @@ class Cluster:
     async def list_uids(self, kind: str, namespaces: Collection[str]) -> dict[tuple[str, str], str]:
         """The uids of all endpoints, or of all children of a kind, by namespace and name.
 
-        Empty `namespaces` mean all.
+        If `namespaces` is empty, all namespaces are read.
         """
         listed = await self._list_metadata(kind, namespaces, SELECTORS.get(kind, ""))
         return {(metadata["namespace"], metadata["name"]): metadata["uid"] for metadata in listed}
@@ -115,7 +115,7 @@ class Cluster:
         return listed
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """One object as it is now, or None."""
+        """Read one object. Returns None if it does not exist."""
         try:
             live: Manifest = await self._api.request("GET", _path(kind, namespace, name))
             return live
@@ -158,7 +158,7 @@ class Cluster:
         return written
 
     async def delete(self, manifest: Manifest) -> None:
-        """Delete an object. It is no error where it no longer exists, or where another object has its name by now."""
+        """Delete an object. Does nothing if it no longer exists, or if another object has its name by now."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         try:
@@ -249,8 +249,8 @@ class Cluster:
         """Set an endpoint's replicas, unless it has changed since `read`, which is the endpoint or its scale
         subresource.
 
-        Returns False where the endpoint has changed since, or was deleted. The API server accepts this PATCH also while
-        spec.replicas is absent, when it answers GET with 500.
+        Returns False where the endpoint has changed since, or was deleted. The API server accepts this PATCH even if
+        spec.replicas is absent. It then answers GET with 500.
         """
         metadata = read["metadata"]
         path = _path("InferenceEndpoint", metadata["namespace"], metadata["name"]) + "/scale"

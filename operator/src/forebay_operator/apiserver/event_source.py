@@ -35,16 +35,17 @@ _OWNED_KINDS = {"Deployment", "Service", "EndpointSlice"}
 """Kinds of children that only the operator creates."""
 
 CHUNK_SIZE = 100
-"""Objects of one kind in one page of a list. All five kinds are listed at once, and a parsed object takes 60 kB."""
+"""Objects of one kind in one page of a list. All five kinds are listed at the same time, and a parsed object takes 60
+kB."""
 
 MIN_RESTART_DELAY, MAX_RESTART_DELAY = 1.0, 5.0
-"""Seconds before kopf is started again. The delay doubles while kopf ends at once."""
+"""Seconds before kopf is started again. The delay doubles after each short run."""
 
 LONG_RUN_SECONDS = 10.0
-"""Seconds of a run after which kopf is not considered to have ended at once."""
+"""After a run of more than these seconds, the delay begins again at its minimum."""
 
 END_TRIES, END_TIMEOUT = 3, 5.0
-"""The number of times that kopf's tasks are cancelled, one second apart; and the seconds that kopf's end may take."""
+"""How many times kopf's tasks are cancelled, one second apart; and the seconds in which kopf must end."""
 
 IDLE_TIMEOUT = 1.0
 """Seconds for which kopf keeps a task, with the last body, for an object without events."""
@@ -61,7 +62,7 @@ def build_kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout, settings.networking.connect_timeout = 60, 10
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = _NoProgress()
-    settings.process.ultimate_exiting_timeout = None  # it would kill the process if kopf's end took longer
+    settings.process.ultimate_exiting_timeout = None  # a time-out would kill the process if kopf took longer to end
     settings.queueing.idle_timeout, settings.queueing.exit_timeout = IDLE_TIMEOUT, 0.1
     settings.watching.chunk_size = CHUNK_SIZE
     for kind, selector in labels.SELECTORS.items():
@@ -123,7 +124,7 @@ class EventSource:
             await asyncio.to_thread(self._thread.join, END_TIMEOUT)
 
     def _notice_listed(self) -> None:
-        """Handle that everything is listed again. The purge finds the objects that were deleted in between."""
+        """Report that all objects were listed again. The purge then finds the objects that were deleted in between."""
         if self.trouble:
             self.trouble = ""
             self.relisted.set()
@@ -251,7 +252,8 @@ class EventSource:
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response whose connection is aborted at its end, without a TLS shutdown: the loop may be closed at once."""
+    """A response whose connection is aborted at its end, without a TLS shutdown: the loop may be closed immediately
+    after it."""
 
     def close(self) -> None:
         self._abort()

@@ -3,7 +3,7 @@
 The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection). A candidate never compares clocks
 with the holder. It takes a Lease that did not change for the Lease's duration, which it measures by its own clock. A
 holder that cannot renew pauses before this time is over. Unlike client-go's holder it does not exit: while the API
-server is away for all, the former holder is as good as any other.
+server answers no candidate, the former holder is as good as any other.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ def may_acquire(observed_lease: ObservedLease, identity: str, now: float) -> boo
 
 
 def next_spec(spec: Manifest, identity: str, timings: LeaseTimings, now: datetime) -> Manifest:
-    """The spec of the Lease that `identity` writes after `spec`. The number of transitions grows with a new holder."""
+    """The spec that `identity` writes to take or renew a Lease with `spec`. A new holder increases leaseTransitions."""
     stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     held = spec.get("holderIdentity") == identity
     return {
@@ -131,12 +131,12 @@ class Candidate:
         logger.error("%s lost the lease %s/%s", self.identity, self._namespace, self._name)
 
     async def wait_until(self, is_leader: bool) -> None:
-        """Wait until this operator leads, or until it does not."""
+        """Wait until this operator leads (`is_leader`), or until it no longer leads."""
         async with self._leader_changed:
             await self._leader_changed.wait_for(lambda: self.is_leader == is_leader)
 
     async def release(self) -> None:
-        """Give the Lease back at once, if this operator still holds it. Where that fails, it expires."""
+        """Release the Lease immediately, if this operator still holds it. If that fails, the Lease expires."""
         if self._released or not self.is_leader:
             return
         self._released = True

@@ -41,7 +41,8 @@ QUIET_SECONDS = 8
 fails twice, every 2 s) and removes it from its Service."""
 
 CONCURRENT_LOAD_READS, CONCURRENT_LOAD_READS_OF_NAMESPACE = 128, 8
-"""Reads of loads at a time: in all, and of the pods of one namespace, so that unresponsive pods do not block others."""
+"""The most concurrent reads of loads: in total, and for the pods of one namespace. So unresponsive pods do not block
+others."""
 
 MAX_METRICS_BYTES = 512 << 10
 """Bytes of a server's metrics that are read."""

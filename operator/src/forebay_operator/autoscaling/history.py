@@ -22,8 +22,8 @@ class Sample:
         ready: ready replicas.
         unresponsive: replicas that did not answer when their load was read.
         idle: seconds in which a replica was ready, and it is certain that no request ran, waited or arrived.
-        capacity: requests that one replica ran the last time that others waited for it, or more if it has run more
-            since; 0 while unknown.
+        capacity: how many requests one replica ran when requests last waited for it, or more if it has run more since;
+            0 while unknown.
         rate: finished requests per second, over REQUEST_RATE_WINDOW.
     """
 
@@ -88,7 +88,7 @@ class History:
         if running_when_full := [load.total - load.waiting for load in loads.values() if load.waiting]:
             capacity = max(1.0, sum(running_when_full) / len(running_when_full))
         if capacity:
-            # a short queue, such as behind long prompts, says too little; an engine can run at least what it runs now
+            # a short queue, such as behind long prompts, does not show the capacity; it is at least the current number
             capacity = max(capacity, *(float(load.running) for load in loads.values()), 0.0)
         if first or begun or load or incomplete:
             self._used = at

@@ -14,9 +14,9 @@ from forebay_operator.autoscaling.history import Sample
 from forebay_operator.spec import Scaling, read_duration
 
 TOLERANCE = 0.3
-"""Share by which the demand must exceed the replicas before some are added. A replica takes somewhat more than its
-target, and a replica for each short peak would be removed before it has started. 0.1 costs 5 % more on the bench's
-traces."""
+"""Share by which the demand must exceed the replicas before some are added. A replica can run somewhat more than its
+target. A replica that is added for a short peak would be removed before it has started. 0.1 costs 5 % more on the
+bench's traces."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Policy:
 
     Attributes:
         min_replicas, max_replicas: bounds of the number of replicas; `min_replicas` may be 0.
-        concurrency: requests that a replica should have at once, or 0 where `queue_delay` decides.
+        concurrency: concurrent requests that a replica should have, or 0 if `queue_delay` decides.
         queue_delay: how long a request may wait for a replica.
         idle_timeout: how long no request may come before the last replica is removed.
         scale_up_window: the demand is averaged over this time.
@@ -88,14 +88,14 @@ def find_demand(policy: Policy, sample: Sample) -> float:
     if policy.concurrency:
         return sample.load / policy.concurrency
     running = sample.load - sample.waiting
-    # the capacity of a replica is unknown before requests have waited for one: without a queue, one fewer may do
+    # before requests have waited, the capacity of a replica is unknown: without a queue, one fewer may be enough
     fitting = running / sample.capacity if sample.capacity else max(sample.ready - 1.0, min(running, 1.0))
     if not sample.waiting:
         return fitting
     to_take_all = fitting + sample.waiting / max(sample.capacity, 1.0)
     if not sample.ready:
         return to_take_all if sample.capacity else 1.0
-    # a queue that lasts too long needs more replicas in proportion, but never more than take all of it at once
+    # a queue that lasts too long needs more replicas in proportion, but only until they run all of it together
     wait = sample.waiting / sample.rate if sample.rate else math.inf
     return max(fitting, min(sample.ready * wait / policy.queue_delay, to_take_all))
 

@@ -1,6 +1,6 @@
-"""Writes all children of an endpoint, in the order that they need. The reconciler calls it.
+"""Writes all children of an endpoint, in the order of their dependencies. The reconciler calls it.
 
-`apiserver.children` writes a single child. This module also decides when the children that are not watched need a read.
+`apiserver.children` writes a single child. This module also decides when the unwatched children are read again.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class ChildWriter:
         self._autoscaler = autoscaler
         self._upgrades = upgrades
         self._upgraded: dict[EndpointKey, int] = {}
-        """The generation of a Deployment after its upgrade. The cache may not have it yet."""
+        """The generation of each Deployment after its upgrade. The cache may still have an earlier one."""
         self._created: dict[EndpointKey, str] = {}
         """Uids of endpoints whose children all existed once. A child that such an endpoint lacks now was deleted."""
 
@@ -85,7 +85,7 @@ class ChildWriter:
         Returns its Deployment as it is now, and whether its pod template is outdated.
 
         Args:
-            observed: what is known of the endpoint's pods and Deployment.
+            observed: the observed state of the endpoint's pods and Deployment.
             force_refresh: whether to bypass the cache.
 
         Raises:
@@ -99,12 +99,12 @@ class ChildWriter:
         if any(source.kind == "image" for source in endpoint.sources):
             await self._check_image_volumes("model images need")
         exists = observed.deployment is not None or self._created.get(key) == endpoint.uid
-        # before the Deployment: so the gateways receive requests before the last pod ends
+        # before the Deployment, so that the gateways receive requests before the last pod ends
         slice_error = await self._apply_gateway_slices(endpoint, observed, force_refresh, exists)
         if not choose_image(endpoint, self._settings):
             raise ReconcileError(_missing_image(endpoint), retry=False)
         if overlay != "None" and not self._settings.overlay_image:
-            problem = f"the overlay {overlay} needs the image of Forebay's server, and the operator has none"
+            problem = f"the overlay {overlay} needs an image of Forebay's server, and the operator has no such image"
             raise ReconcileError(reasons.NO_OVERLAY_IMAGE.diagnose(problem), retry=False)
         unwatched = build_unwatched(endpoint, self._settings)
         unwatched_digest = digest({"auth": vars(endpoint.auth), "children": unwatched})
@@ -126,7 +126,7 @@ class ChildWriter:
         return deployment, outdated
 
     def is_outdated(self, endpoint: Endpoint, observed: Observed) -> bool:
-        """Whether the pod template of the endpoint's Deployment is outdated. `apply` returns the same where it
+        """Whether the pod template of the endpoint's Deployment is outdated. `apply` returns the same if it
         succeeds."""
         live = observed.deployment
         return live is not None and is_outdated(endpoint, build_deployment(endpoint, self._settings), live)
@@ -134,7 +134,10 @@ class ChildWriter:
     async def _apply_deployment(
         self, endpoint: Endpoint, observed: Observed, draft: dict[str, Any], cached: Manifest | None, exists: bool
     ) -> tuple[Manifest, bool]:
-        """Apply the Deployment. Where its pod template is outdated, the wave decides whether it is replaced or kept."""
+        """Apply the Deployment. The wave of upgrades decides whether an outdated pod template is replaced or kept.
+
+        Returns the Deployment, and whether its pod template is outdated.
+        """
         key = endpoint.namespace, endpoint.name
         live = await self._read_deployment(endpoint, draft, cached, exists)
         complete = is_complete(
@@ -158,10 +161,12 @@ class ChildWriter:
     async def _read_deployment(
         self, endpoint: Endpoint, draft: Manifest, cached: Manifest | None, exists: bool
     ) -> Manifest | None:
-        """The Deployment as it is. It is read where the cache does not have it, or not yet with its current template.
+        """Return the live Deployment, or None if it does not exist.
+
+        It is read from the API server if the cache lacks it, or has it with an earlier template.
 
         Raises:
-            ReconcileError: it belongs to somebody else.
+            ReconcileError: the Deployment belongs to another owner.
         """
         key = endpoint.namespace, endpoint.name
         lags = cached is not None and cached["metadata"].get("generation", 0) < self._upgraded.get(key, 0)

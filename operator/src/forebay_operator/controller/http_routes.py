@@ -23,8 +23,9 @@ class RouteState:
 
     Attributes:
         condition: the condition for the status, or None without a route.
-        is_final: whether the route need not be read again soon.
-        urls: the URLs of the Gateways, without a path; None where they were not read, so that the last ones hold.
+        is_final: False if the route must be read again soon.
+        urls: the URLs of the Gateways, without a path. None if the Gateways were not read: the URLs in the status then
+            stay.
     """
 
     condition: Manifest | None
@@ -42,7 +43,7 @@ class HTTPRoutes:
     async def apply_route(self, endpoint: Endpoint, previous: Manifest | None, force_refresh: bool) -> RouteState:
         """Apply or delete the route.
 
-        A failure here never keeps the endpoint itself from working. Routes are not watched, because their API may be
+        The endpoint itself works even if this fails. Routes are not watched, because their API may be
         missing. A route is read while its Gateways have not accepted it, after a change of the endpoint, and at a
         resync.
 
@@ -81,7 +82,13 @@ class HTTPRoutes:
         return RouteState(condition, True, find_route_urls(endpoint.route, await self._read_gateways(endpoint)))
 
     async def _read_gateways(self, endpoint: Endpoint) -> list[tuple[Manifest, Manifest]]:
-        """Each parentRef that is a Gateway, with this Gateway. Those that may not be read are omitted."""
+        """Read the Gateways that the parentRefs name. Returns pairs of a parentRef and its Gateway.
+
+        Gateways that do not exist, or that the operator may not read (403), are omitted.
+
+        Raises:
+            ApiServerError: another request failed.
+        """
         found = []
         for parent in endpoint.route.parent_refs:
             if parent.get("kind", "Gateway") != "Gateway":

@@ -55,7 +55,7 @@ MISSING_CHILD_REASONS = frozenset({reasons.SECRET_MISSING.name, reasons.PVC_MISS
 
 
 class Reconciler:
-    """Reconciles endpoints by key. Any number may run at once, for different keys.
+    """Reconciles endpoints by key. Any number of reconciles may run concurrently, for different keys.
 
     Without gateways, `digests` is None.
     """
@@ -128,7 +128,7 @@ class Reconciler:
         before = self._status_writer.status_before(manifest)
         if lacks_replicas(manifest):
             if force_refresh:
-                self.force_refresh(key)  # this pass looks at no child
+                self.force_refresh(key)  # this pass does not read the children
             return await self._fill_in_replicas(manifest, before, observed, force_refresh)
         try:
             parsed = parse_endpoint(manifest, self._settings.inheritance)
@@ -195,10 +195,11 @@ class Reconciler:
     async def _make_route(self, run: "_Pass") -> None:
         """Apply the HTTPRoute. Its failure is a condition of its own and stops no other phase.
 
-        A change of the unwatched children may be one of inherited labels. The route, which is not watched, gets it too.
+        The route is not watched. A change of the other unwatched children may come from inherited labels, which the
+        route needs too. So the route is then applied again.
         """
         previous = find_condition(run.before, ROUTE_CONDITION) or None
-        is_new = run.changed or "addresses" not in run.before  # of a release without addresses
+        is_new = run.changed or "addresses" not in run.before  # written by a release without addresses
         force_refresh = run.force_refresh or (is_new and previous is not None)
         route = await self._routes.apply_route(run.endpoint, previous, force_refresh)
         run.done = run.done and route.is_final
@@ -206,7 +207,7 @@ class Reconciler:
         run.observe(conditions=[route.condition] if route.condition else [])
 
     async def _observe(self, run: "_Pass") -> None:
-        """Add what is known besides pods and Deployment: warnings about env, gateways, sleep, jobs."""
+        """Add the facts besides pods and Deployment: warnings about env, gateways, addresses, sleep, jobs."""
         env = run.endpoint.own_env
         differences = choose_differences(env, run.observed, run.before.get("lastStart") or {})
         run.observe(
@@ -219,7 +220,7 @@ class Reconciler:
         )
 
     def _list_addresses(self, run: "_Pass") -> list[Manifest]:
-        """The URLs of the endpoint. Those of the route stay where its Gateways were not read."""
+        """List the URLs of the endpoint. If the Gateways were not read, the route's URLs in the status stay."""
         service = _own(run.manifest, self._cache.service(run.key))
         return list_addresses(
             run.endpoint,
@@ -290,7 +291,7 @@ class Reconciler:
         if preparing is None:
             return ()
         pod, since = preparing
-        waited = (datetime.now(UTC) - since).total_seconds()  # negative where our clock and the API server's disagree
+        waited = (datetime.now(UTC) - since).total_seconds()  # negative if this clock is behind the API server's
         early = PREPARING_GRACE - waited if waited >= 0 else 0.0
         self._status_writer.requeue_after(key, early if early > 0 else EVENTS_AGE)
         if early > 0:
@@ -298,7 +299,7 @@ class Reconciler:
         try:
             return await self._cluster.list_events(pod["metadata"]["namespace"], pod["metadata"]["uid"])
         except ApiServerError as error:
-            if error.status != 403:  # raised: the status must not change with the health of the API server
+            if error.status != 403:  # other failures end the pass: the status must not depend on them
                 raise
             logger.info("events of %s/%s are not read: %s", *key, error)
             return ()
@@ -327,18 +328,18 @@ class _Pass:
     endpoint: Endpoint
     manifest: Manifest
     before: Manifest
-    """The status until now."""
+    """The status before this pass."""
     force_refresh: bool
     observed: Observed
     outdated: bool | None = None
-    """Whether the pod template is outdated; None where the Deployment was not reached."""
+    """Whether the pod template is outdated; None if the children could not be applied."""
     failure: Diagnosis | None = None
     """The reason why pods do not serve."""
     status: Manifest = field(default_factory=dict)
     route_urls: Sequence[str] | None = ()
-    """The URLs of the Gateways that have accepted the route; None where they were not read."""
+    """The URLs of the Gateways that have accepted the route; None if the Gateways were not read."""
     changed: bool = False
-    """Whether the unwatched children were applied again, because they changed."""
+    """Whether this pass applied changed unwatched children."""
     done: bool = True
 
     def observe(self, **observations: Any) -> None:

@@ -50,8 +50,7 @@ class StatusWriter:
         self._written: dict[EndpointKey, _Written] = {}
 
     def status_before(self, manifest: Manifest) -> Manifest:
-        """The current status of an endpoint. Where the manifest comes from a cache that lags, it is the one written
-        last.
+        """The current status of an endpoint: that of the manifest, or the status written last if the cache lags.
 
         With an older status, transition times would change again, and events would be recorded twice.
         """

@@ -19,7 +19,7 @@ from forebay_operator.work_queue import WorkQueue
 logger = logging.getLogger(__name__)
 
 WORKERS = 4
-"""Endpoints that are reconciled at once."""
+"""Endpoints that are reconciled concurrently."""
 
 RESYNC_INTERVAL = 300.0
 """Seconds in which up to RESYNC_SIZE endpoints are reconciled once without the cache, because Secrets are not

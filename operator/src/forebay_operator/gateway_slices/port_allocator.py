@@ -1,4 +1,4 @@
-"""Gives each endpoint a port of its own at the gateways. The slice writer calls it.
+"""Assigns each endpoint its own port at the gateways. The slice writer calls it.
 
 The endpoints' slices are the only record of the ports; a new leader reads them.
 """
@@ -16,7 +16,7 @@ from forebay_operator.spec import Manifest
 
 
 class NoPortLeft(Exception):
-    """All ports are in use, or all that one namespace may have."""
+    """All ports are in use, or the namespace already has its share."""
 
 
 class PortAllocator:
@@ -25,7 +25,7 @@ class PortAllocator:
     Args:
         slices: the slices that lead to gateways, by endpoint. Complete before the first call.
         endpoints: all endpoints. Complete before the first call.
-        share: the part of the ports that one namespace may have, of those that others do not use.
+        share: the part that one namespace may have of the ports that other namespaces do not use.
     """
 
     def __init__(self, slices: Index, endpoints: Index, share: float = 0.5) -> None:
@@ -57,7 +57,7 @@ class PortAllocator:
         if self._namespace_counts[namespace] + 1 > self._share * (every - others):
             raise NoPortLeft(
                 f"namespace {namespace} uses {self._namespace_counts[namespace]} of the {every} ports of the gateways, "
-                f"others use {others}: one namespace may use {self._share:g} of what the others leave free"
+                f"others use {others}: one namespace may use {self._share:g} of the ports that others do not use"
             )
         port = self._free.popleft()
         while port in self._by_port:
@@ -74,7 +74,7 @@ class PortAllocator:
             self._free.append(port)
 
     def _assign(self, port: int, key: EndpointKey) -> bool:
-        """Try to give a port to an endpoint, in place of the one that it had. Returns whether the endpoint has it
+        """Try to give a port to an endpoint, in place of its previous port. Returns whether the endpoint has the port
         now."""
         if port not in GATEWAY_PORTS or self._by_port.get(port, key) != key:
             return False

@@ -84,8 +84,8 @@ class SliceWriter:
     async def apply_slices(self, endpoint: Owner, serving: bool, force_refresh: bool, exists: bool) -> bool:
         """Write the slices of an endpoint: with the ready gateways, or empty while its pods serve (`serving`).
 
-        Returns False where the slices are still needed, because the Service does not lead to a pod yet. Call again in a
-        moment then.
+        Returns False if the slices are still needed, because the Service does not lead to a pod yet. Then call it again
+        soon.
 
         Raises:
             ApiServerError: the API server did not answer.
@@ -106,7 +106,7 @@ class SliceWriter:
             raise ReconcileError(reasons.NO_PORT_LEFT.diagnose(str(error)), retry=True) from error
         for family in ("IPv4", "IPv6"):
             name, listed = labels.gateway_slice_name(endpoint.name, family), of_family(addresses, family)
-            if family == "IPv4" or listed or name in slices:  # the one of IPv4 always exists: it records the port
+            if family == "IPv4" or listed or name in slices:  # the IPv4 slice always exists: it has the port
                 desired = build_gateway_slice(endpoint, family, port, () if serving else listed)
                 await apply_child(self._cluster, endpoint, desired, None if force_refresh else slices.get(name), exists)
         return True

@@ -44,7 +44,7 @@ SECRET_BYTES = 900_000
 """Bytes of the entries of one Secret, with their names. A Secret holds 1 MiB, with the fields that Kubernetes adds."""
 
 NAMESPACE_SHARE = 0.5
-"""The part of a Secret's bytes that one namespace may use, of those that other namespaces do not use."""
+"""The part that one namespace may use of a Secret's bytes that other namespaces do not use."""
 
 _STALE = "made with another key"
 

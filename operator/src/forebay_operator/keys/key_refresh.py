@@ -1,4 +1,4 @@
-"""Reads the Secrets with API keys again where gateways ask for it, so that an added or removed key counts in a minute.
+"""Reads the Secrets with API keys again where gateways ask for it, so that a change takes effect in a minute.
 
 The gateways then get new digests. The pods get an annotation, because a kubelet reads a Secret again when its pod
 changes. Secrets are not watched, because a watch would need a right on all of them.

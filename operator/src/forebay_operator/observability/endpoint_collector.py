@@ -19,7 +19,7 @@ class EndpointMetrics(Collector):
     """Metrics from the status of the endpoints.
 
     status.lastStart gives at most eight series for each endpoint. 5,000 endpoints give 40,000 series: 4 MB of text and
-    0.2 s of CPU for each scrape, besides reading the endpoints from the cache.
+    0.2 s of CPU for each scrape, in addition to the time for reading the endpoints from the cache.
     """
 
     def __init__(self, cache: Cache) -> None:

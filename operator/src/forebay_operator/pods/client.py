@@ -1,7 +1,7 @@
 """The HTTP client for pods: GET of metrics and reports, POST of orders. Time and the size of answers are bounded.
 
-Any image may listen at a pod's address, so no answer is an error of the operator. Called by the autoscaler, the startup
-poller and `gateways`.
+Any image may listen at a pod's address, so even a nonsensical answer is not an error of the operator. Called by the
+autoscaler, the startup poller and `gateways`.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Polls loading pods for the report of their start. The reconciler says which pods; a changed report queues the
 endpoint.
 
-A pod that does not answer, or answers nonsense, is no error. The status then has only what Kubernetes knows. Requests
-are bounded in number, in time and in the size of their answers.
+A pod that does not answer, or answers nonsense, is not an error. The status then has only the facts from Kubernetes.
+Requests are bounded in number, in time and in the size of their answers.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ POLL_INTERVAL = 5.0
 """Seconds between two polls of one loading pod. It doubles for a pod that does not answer."""
 
 MAX_UNANSWERED_POLLS = 6
-"""Polls without an answer after which a run is given up: 5 minutes."""
+"""Polls without an answer after which a run is no longer polled: 5 minutes."""
 
 POLLS_PER_SECOND = 50.0
 """Polls per second, of all pods."""

@@ -14,7 +14,7 @@ from forebay_operator.settings import Settings
 from forebay_operator.spec import Endpoint, Manifest
 
 SCHEDULING_MARGIN = 60
-"""Seconds of a Deployment's progress deadline for scheduling and image pulls, besides the start itself."""
+"""Seconds of a Deployment's progress deadline for scheduling and image pulls, in addition to the start itself."""
 
 
 def build_deployment(
@@ -27,7 +27,7 @@ def build_deployment(
     """Build the Deployment, which has the endpoint's name, without the annotations that template.py adds.
 
     Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next one only
-    when the new pod is ready. Where no pod is ready, all old pods end at once. They serve no request, and a failing
+    when the new pod is ready. If no pod is ready, all old pods end immediately. They serve no request, and a failing
     pod must not keep the GPU that the corrected one needs.
 
     Args:
@@ -60,7 +60,7 @@ def build_deployment(
 
 
 def find_revision(endpoint: Endpoint, settings: Settings) -> str:
-    """The digest of the pod template that an endpoint gets."""
+    """Return the revision of an endpoint's pod template, which is a digest of the template."""
     return str(_build_template(endpoint, settings)["metadata"]["annotations"][labels.REVISION_ANNOTATION])
 
 

@@ -1,7 +1,8 @@
-"""Decides which defaults an endpoint inherits: the current ones, or for resources and cache those that it has.
+"""Decides which defaults an endpoint gets. For resources and cache, it may keep the defaults that its pods have.
 
-A changed default of resources or cache must not restart all endpoints at once, and the class of a claim cannot change.
-So an existing endpoint keeps them until its pods change for another reason. The reconciler calls it.
+A changed default of resources or cache must not restart all endpoints at the same time, and the storage class of a
+claim cannot change. So an existing endpoint keeps these defaults until its pods change for another reason. The
+reconciler calls it.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ from forebay_operator.spec import (
 
 
 def choose_defaults(endpoint: Endpoint, settings: Settings, deployment: Manifest | None) -> EndpointDefaults:
-    """The defaults for an endpoint with this Deployment. Without one, they are the current defaults."""
+    """Return the defaults for an endpoint. Without a Deployment, these are the current defaults."""
     current = settings.defaults
     if deployment is None:
         return current
@@ -38,7 +39,7 @@ def _read_kept(deployment: Manifest) -> EndpointDefaults:
     annotations = deployment["metadata"].get("annotations") or {}
     try:
         return parse_defaults(annotations.get(labels.DEFAULTS_ANNOTATION, ""))
-    except InvalidSpec:  # somebody else wrote it
+    except InvalidSpec:  # somebody else wrote the annotation
         return NO_DEFAULTS
 
 

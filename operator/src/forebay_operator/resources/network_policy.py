@@ -41,7 +41,7 @@ def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, An
     peers = [_block(cidr, denied) for cidr in EVERYWHERE]
     peers += [{"ipBlock": {"cidr": cidr}} for cidr in settings.allowed_cidrs]
     if not settings.cluster_cidrs:
-        peers.append({"namespaceSelector": {}})  # some networks do not take blocks of addresses for those of pods
+        peers.append({"namespaceSelector": {}})  # some network plugins ignore address blocks for pods
     spec = {
         "podSelector": {"matchLabels": labels.selector_labels(endpoint.name)},
         "policyTypes": ["Ingress", "Egress"],

@@ -1,6 +1,6 @@
 """Identifies the part of an endpoint's own spec that shapes its pods. Pure; template.py calls it.
 
-A change of this part takes effect at once. Any other difference of the pod template comes from the operator, and
+A change of this part takes effect immediately. Any other difference of the pod template comes from the operator, and
 reaches the endpoints one after the other.
 """
 
@@ -19,13 +19,13 @@ NOT_IN_PODS = frozenset(
         "cache.storageClassName", "cache.accessModes", "cache.deletionPolicy",
     }
 )  # fmt: skip
-"""Fields that change no pod. Of `scaling`, only `sleeps` does."""
+"""Fields that change no pod. digest_own_spec adds the exception: `sleeps` of `scaling`."""
 
 
 def digest_own_spec(endpoint: Endpoint) -> str:
-    """A digest of the fields that shape the pods, as the user gave them.
+    """Return a digest of the fields that shape the pods, as the user gave them.
 
-    It omits fields that have their default. So a field that a later release adds does not change it.
+    Fields with their default value are omitted. So a field that a later release adds does not change the digest.
     """
     own = _select(Spec, endpoint.given, "")
     if endpoint.scaling and endpoint.scaling.sleeps:

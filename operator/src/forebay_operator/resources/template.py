@@ -1,7 +1,7 @@
-"""Decides whether the pod template of a Deployment is outdated, and keeps it as it is. Pure; the child writer calls it.
+"""Decides whether a Deployment's pod template is outdated, and replaces or keeps it. Pure; the child writer calls it.
 
-An annotation of the Deployment records for which spec of the endpoint the template was rendered. So an operator of
-another version or with other settings sees whether the endpoint's user or only the operator has changed the template.
+An annotation of the Deployment records the endpoint's spec for which the template was built. An operator of another
+version or with other settings compares it. So it sees whether the user or only the operator has changed the template.
 """
 
 import json
@@ -17,14 +17,14 @@ from forebay_operator.spec import Endpoint, Manifest
 
 @dataclass(frozen=True)
 class TemplateRecord:
-    """The content of the annotation.
+    """The content of the annotation forebay.dev/template.
 
     Attributes:
         revision: the revision of the pod template that the record describes.
-        generation: the endpoint's generation at that time.
-        spec: the digest of the part of its spec that shapes the pods.
-        approval: the digest of its last approval of an upgrade; "" without one.
-        upgrading: whether the template came with an upgrade whose pods have not all been ready yet.
+        generation: the endpoint's generation when the record was written.
+        spec: the digest of the part of the endpoint's spec that shapes the pods.
+        approval: the digest of the approval that the last upgrade used; "" without one.
+        upgrading: whether an upgrade applied the template, and not all of its pods have been ready yet.
     """
 
     revision: str
@@ -39,11 +39,11 @@ class TemplateRecord:
 
 
 _TYPES = {"revision": str, "generation": int, "spec": str, "approval": str, "upgrading": bool}
-"""The fields of a record. Others, of a later release, are ignored."""
+"""The fields of a record, with their types. Fields of later releases are ignored."""
 
 
 def read_record(deployment: Manifest) -> TemplateRecord | None:
-    """The record of a Deployment; None where it has no valid one, as after a release without records."""
+    """Read the record of a Deployment. Returns None without a valid record, as after a release without records."""
     annotations = deployment["metadata"].get("annotations") or {}
     try:
         given = json.loads(annotations.get(labels.TEMPLATE_ANNOTATION, ""))
@@ -87,7 +87,7 @@ def is_approved(endpoint: Endpoint, live: Manifest) -> bool:
 
 
 def is_upgrading(live: Manifest) -> bool:
-    """Whether the live template came with an upgrade whose pods have not all been ready yet."""
+    """Whether an upgrade applied the live template, and not all of its pods have been ready yet."""
     record = read_record(live)
     return record is not None and record.upgrading
 
@@ -95,11 +95,11 @@ def is_upgrading(live: Manifest) -> bool:
 def replace_template(
     endpoint: Endpoint, draft: dict[str, Any], live: Manifest | None, *, begins_upgrade: bool, is_complete: bool
 ) -> Manifest:
-    """Complete a draft whose template is to be applied.
+    """Complete a draft, so that its template replaces the live one.
 
     Args:
-        live: the Deployment as it is; None where there is none yet.
-        begins_upgrade: whether the upgrade counts until all pods are ready.
+        live: the Deployment as it is; None before its creation.
+        begins_upgrade: whether this begins an upgrade, which takes a slot until all pods are ready.
         is_complete: whether all pods of the live Deployment are current and ready.
     """
     revision, before = template_revision(draft), read_record(live) if live else None
@@ -119,10 +119,10 @@ def replace_template(
 def keep_template(
     endpoint: Endpoint, draft: dict[str, Any], live: Manifest, stuck_revisions: Set[str] = frozenset()
 ) -> Manifest:
-    """The draft without a template, for a merge that changes everything else.
+    """Return the draft without a template. As a merge patch, it keeps the live template and changes everything else.
 
-    The annotations stay with the template, except the one for the unwatched children. Inherited labels stay, too: a
-    merge cannot remove any, and apply would not remove those of a merge.
+    The draft's inherited labels and annotations are omitted. A merge patch cannot remove such a key, and a later apply
+    would not remove a key that a merge patch has added.
     """
     present, before = template_revision(live), read_record(live)
     if before is None or before.revision != present:
@@ -142,7 +142,7 @@ def keep_template(
 
 
 def _limit_unavailable(strategy: Mapping[str, Any]) -> Manifest:
-    """The strategy for a Deployment whose pods are all of its current template."""
+    """Return the strategy for a Deployment whose pods all have its current template."""
     rolling = strategy["rollingUpdate"]
     return {**strategy, "rollingUpdate": {**rolling, "maxUnavailable": 0 if rolling["maxSurge"] else 1}}
 

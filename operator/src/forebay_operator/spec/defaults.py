@@ -33,7 +33,7 @@ ONE_ENDPOINT = frozenset(
         "MAX_CONCURRENCY",
     }
 )
-"""Variables that the gateway reads in the endpoint itself, or that name models."""
+"""Variables that belong to one endpoint: they name models, or the gateway reads them in the endpoint's spec."""
 
 SAME_FLAG = {
     "MODEL_REVISION": "REVISION",
@@ -41,7 +41,8 @@ SAME_FLAG = {
     "CUSTOM_CHAT_TEMPLATE": "CHAT_TEMPLATE",
     "OPENAI_RESPONSE_ROLE": "RESPONSE_ROLE",
 }
-"""RunPod's name -> vLLM's name for the same flag. The server would prefer RunPod's name, also that of a default."""
+"""RunPod's name -> vLLM's name for the same flag. The server prefers RunPod's name. So a default with
+RunPod's name would override the endpoint's own variable with vLLM's name."""
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([a-zA-Z]*)")
 _ZERO = re.compile(r"0+(\.0*)?[a-zA-Z]*")
@@ -57,7 +58,7 @@ class DefaultResources:
 
 @dataclass(frozen=True)
 class CABundle:
-    """A ConfigMap in the namespace of each endpoint, with CA certificates in PEM; "" for no such ConfigMap."""
+    """A ConfigMap in the namespace of each endpoint, with CA certificates in PEM. "" means no ConfigMap."""
 
     config_map: str = ""
     key: str = CA_FILE
@@ -79,7 +80,7 @@ NO_DEFAULTS = EndpointDefaults()
 
 
 def parse_defaults(text: str) -> EndpointDefaults:
-    """Parse the defaults; "" has no defaults.
+    """Parse the defaults. "" means no defaults.
 
     Raises:
         InvalidSpec: the text is not a JSON object, or a default cannot work.
@@ -103,10 +104,10 @@ def parse_defaults(text: str) -> EndpointDefaults:
 def complete_endpoint(endpoint: Endpoint, defaults: EndpointDefaults) -> Endpoint:
     """Add the defaults that the endpoint does not override.
 
-    - env: by the flag that a variable sets. A revision of the endpoint counts too.
+    - env: each variable whose flag the endpoint does not set. A revision in the endpoint's spec sets a flag too.
     - envFrom: the endpoint's own sources come last, so they override.
-    - resources: by resource. A resource that the endpoint requests or limits has no default.
-    - cache: unless the endpoint has a claim or a size. The size 0 means the pod's own disk.
+    - resources: each resource that the endpoint neither requests nor limits.
+    - cache: if the endpoint has no claim and no size. The size 0 means the pod's own disk.
     - imagePullSecrets: in addition to the endpoint's own.
     """
     own = {variable["name"] for variable in endpoint.env}
@@ -138,7 +139,7 @@ def complete_endpoint(endpoint: Endpoint, defaults: EndpointDefaults) -> Endpoin
 
 
 def _dump_kept(defaults: EndpointDefaults) -> str:
-    """Render the defaults that an existing endpoint keeps; "" where there are none."""
+    """Render the defaults that an existing endpoint keeps, as JSON; "" without such defaults."""
     kept: dict[str, Any] = {}
     if defaults.resources != NO_DEFAULTS.resources:
         kept["resources"] = vars(defaults.resources)
@@ -171,7 +172,7 @@ def _complete_resources(endpoint: Endpoint, defaults: DefaultResources) -> Manif
 
 
 def _times(quantity: Any, count: int) -> str:
-    """A quantity for several GPUs."""
+    """Return a quantity for `count` GPUs: `count` times the quantity for one GPU."""
     match = _QUANTITY.fullmatch(str(quantity))
     if not match or count == 1:
         return str(quantity)
@@ -189,7 +190,7 @@ def _find_problems(defaults: EndpointDefaults) -> Iterator[str]:
     for kind, resources in vars(defaults.resources).items():
         for amounts, values in resources.items():
             if amounts not in ("requests", "limits") or not isinstance(values, Mapping):
-                yield f"server.resources.{kind}.{amounts}: give requests and limits, each an object"
+                yield f"server.resources.{kind}.{amounts}: only requests and limits are possible, each as an object"
             elif wrong := [value for value in values.values() if not _QUANTITY.fullmatch(str(value))]:
                 yield f"server.resources.{kind}.{amounts}: {wrong[0]!r} is not a quantity such as 500m or 8Gi"
     if defaults.cache.claim_name and defaults.cache.size:
@@ -197,7 +198,7 @@ def _find_problems(defaults: EndpointDefaults) -> Iterator[str]:
 
 
 def _refusal(name: str) -> str:
-    """Why a variable cannot have a default; "" if it can."""
+    """Return why a variable cannot have a default for all endpoints; "" if it can."""
     if name in REFUSED_VARIABLES:
         return REFUSED_VARIABLES[name]
     if name.startswith(OWN_PREFIX) and name not in LIMIT_VARIABLES:

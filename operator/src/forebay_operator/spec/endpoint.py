@@ -57,7 +57,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Auth:
-    """Who may call. `secret_name` is the user's own Secret, or empty."""
+    """The callers that may use the endpoint. `secret_name` is the user's own Secret, or empty."""
 
     mode: Literal["APIKey", "None"] = "APIKey"
     secret_name: str = ""
@@ -150,7 +150,8 @@ UpgradeMode = Literal["Automatic", "OnChange", "Manual"]
 
 @dataclass(frozen=True)
 class Upgrade:
-    """How a pod template that only the operator has changed reaches the pods. Without `mode`, the chart's mode."""
+    """How a pod template that only the operator has changed reaches the pods. If `mode` is None, the chart's mode
+    applies."""
 
     mode: UpgradeMode | None = None
 
@@ -199,7 +200,7 @@ class Spec:
     env_from: tuple[Manifest, ...] = ()
     image: str = ""
     overlay: OverlayMode | None = None
-    """If None, the operator's setting."""
+    """If None, the operator's setting applies."""
     gpu: Gpu = Gpu()
     resources: Manifest = field(default_factory=dict)
     replicas: Annotated[int, Between(0, MAX_REPLICAS)] = FIRST_REPLICAS
@@ -226,7 +227,7 @@ class Endpoint(Spec):
     uid: str
     generation: int
     inherited: Inherited = NOTHING_INHERITED
-    """Its labels and annotations that the children get."""
+    """The labels and annotations that the children inherit."""
     given: Manifest = field(default_factory=dict, compare=False, repr=False)
     """The spec as the API server has it."""
     upgrade_approval: str = ""
@@ -258,7 +259,7 @@ class Endpoint(Spec):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The words of spec.args. Raises ValueError for a quotation that is not closed."""
+        """The words of spec.args. Raises ValueError for an unclosed quotation mark."""
         return split_arguments(self.args)
 
     @property

@@ -1,6 +1,7 @@
-"""The labels and annotations of an endpoint that its children get. The operator's settings name them.
+"""Selects the labels and annotations that children inherit from their endpoint. The operator's settings name them.
 
-The list is never "all": tools that track objects by labels or annotations would take the children for their own.
+The settings cannot name all keys: tools that track objects by labels or annotations would mistake the children for
+their own objects.
 """
 
 import re
@@ -12,7 +13,7 @@ _PATTERN = re.compile(
     r"(?P<domain>[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
     r"(?P<name>\*|[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)"
 )
-"""A name with or without a domain, or a domain with *: Kubernetes' qualified names."""
+"""A qualified name of Kubernetes, with or without a domain; or a domain with *."""
 
 _ARGO = "Argo CD tracks objects by it, and would prune the children"
 _FLUX = "Flux tracks objects by it"
@@ -38,19 +39,20 @@ REFUSED_DOMAINS = {
     "endpointslice.kubernetes.io": _KUBERNETES,
     "kubernetes.io": _KUBERNETES,
 }
-"""Domain of keys that no child may get from its endpoint -> why."""
+"""Domain of keys that children cannot inherit -> the reason."""
 
 REFUSED_KEYS = {
     "app.kubernetes.io/instance": _ARGO,
     "app.kubernetes.io/name": _OWN,
     "app.kubernetes.io/managed-by": _OWN,
 }
-"""Further keys that no child may get -> why. Argo CD's default tracking label is app.kubernetes.io/instance."""
+"""Further keys that children cannot inherit -> the reason. Argo CD's default tracking label is
+app.kubernetes.io/instance."""
 
 
 @dataclass(frozen=True)
 class Inherited:
-    """Labels and annotations that the children of one endpoint get."""
+    """The labels and annotations that the children of one endpoint inherit."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +69,7 @@ class Inheritance:
     annotations: tuple[str, ...] = ()
 
     def select(self, metadata: Mapping[str, Any]) -> Inherited:
-        """Select from the metadata of an endpoint."""
+        """Select the inherited labels and annotations from the metadata of an endpoint."""
         return Inherited(
             _select(metadata.get("labels"), self.labels), _select(metadata.get("annotations"), self.annotations)
         )
@@ -75,24 +77,24 @@ class Inheritance:
 
 NOTHING_INHERITED = Inherited()
 NO_INHERITANCE = Inheritance()
-"""The default: children get nothing of their endpoint."""
+"""The default: children inherit no labels and no annotations."""
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise ValueError, with the reason, for an item that is no key or that children must not get."""
+    """Raise ValueError, with the reason, if an item is not a key or if children cannot inherit it."""
     match = _PATTERN.fullmatch(pattern)
     if not match:
         raise ValueError(f"{pattern!r} is neither a key, such as example.com/team, nor a domain, such as example.com/*")
     domain, is_domain = (match["domain"] or "").rstrip("/"), match["name"] == "*"
     if is_domain and not domain:
         raise ValueError(
-            "'*' is not possible: children never get all keys; give keys, or a domain such as example.com/*"
+            "'*' is not allowed: children never get all keys; give keys, or a domain such as example.com/*"
         )
     if reason := REFUSED_DOMAINS.get(domain) or REFUSED_KEYS.get(pattern):
         raise ValueError(f"{pattern!r} cannot be inherited: {reason}")
     for key, reason in REFUSED_KEYS.items() if is_domain else ():
         if key.startswith(f"{domain}/"):
-            raise ValueError(f"{pattern!r} cannot be inherited, as it includes {key}: {reason}; give single keys")
+            raise ValueError(f"{pattern!r} cannot be inherited, because it includes {key}: {reason}; give keys instead")
 
 
 def _select(values: Mapping[str, str] | None, patterns: tuple[str, ...]) -> dict[str, str]:

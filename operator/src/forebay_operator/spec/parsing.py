@@ -1,6 +1,6 @@
 """Parses a manifest into an Endpoint.
 
-The CRD's schema rejects most of what is rejected here. The checks are repeated because an older schema may be
+The CRD's schema rejects most of these specs too. The checks are repeated because an older schema may be
 installed, and because an unreadable object must end in a status, never in a crash.
 """
 
@@ -22,7 +22,7 @@ _WORDS = {int: "a whole number", str: "text", bool: "true or false", Mapping: "a
 class InvalidSpec(Exception):
     """The endpoint asks for something that cannot work.
 
-    `problems` holds one sentence each, naming the field first.
+    `problems` has one sentence for each problem. The sentence begins with the field.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ def _read(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         if source is None:
             raise _Unreadable(f"{path}: {value!r} is neither {MODEL_FORMS.replace(', ', ' nor ')}")
         return source
-    if get_origin(hint) in (Union, UnionType):  # with None, for what may be absent
+    if get_origin(hint) in (Union, UnionType):  # a union with None: the field may be absent
         (hint, _) = get_args(hint)
     kind = get_origin(hint) or hint
     if kind is Annotated:

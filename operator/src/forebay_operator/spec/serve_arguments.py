@@ -1,4 +1,4 @@
-"""Reads spec.args: flags of `vllm serve`, in the forms that recipes have. Pure; the spec and its checks call it."""
+"""Reads spec.args: flags of `vllm serve`, in the forms that recipes use. Pure; the spec and its checks call it."""
 
 import re
 import shlex
@@ -16,17 +16,18 @@ _LITERAL = ("{", "[")
 def split_arguments(items: Iterable[str]) -> tuple[str, ...]:
     """Split the items of spec.args into the words that a shell would pass to `vllm serve`.
 
-    An item --flag VALUE becomes two words, and one with several flags becomes more. Quotation marks around a value are
-    removed, as a shell does. Every other item is one word: --flag, --flag=VALUE, or the value of the flag before it.
+    An item --flag VALUE becomes two words, and an item with several flags becomes more. Quotation marks around a value
+    are removed, as a shell does. Every other item is one word: --flag, --flag=VALUE, or the value of the flag before
+    it.
 
     Raises:
-        ValueError: a quotation is not closed. The message names the item.
+        ValueError: a quotation mark is not closed. The message names the item.
     """
     return tuple(word for item in items for word in _split_item(item))
 
 
 def split_command_line(text: str) -> tuple[str, ...]:
-    """The arguments in a text such as VLLM_EXTRA_ARGS; none if the server would reject the text."""
+    """Split a text such as VLLM_EXTRA_ARGS into arguments. Returns () if the server would reject the text."""
     try:
         return tuple(shlex.split(text))
     except ValueError:

@@ -1,6 +1,6 @@
-"""Finds the names that clients may write as `model` in spec.args and variables, as the server reads them. Pure.
+"""Finds the names that clients may send as `model`. It reads spec.args and variables as the server does. Pure.
 
-spec.args override VLLM_EXTRA_ARGS, which overrides all other variables.
+spec.args overrides VLLM_EXTRA_ARGS, which overrides all other variables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from forebay_protocol.env_lists import SERVED_NAME_VARIABLES, is_empty_list, rea
 
 ADAPTERS_VARIABLE = "LORA_MODULES"
 ARGUMENTS_VARIABLE = "VLLM_EXTRA_ARGS"
-"""It overrides all other variables. spec.args overrides it."""
+"""This variable overrides all other variables. spec.args overrides it."""
 
 FILE_VARIABLE = "VLLM_CONFIG_FILE"
-"""It names a file of flags, which only the server can read."""
+"""This variable names a file of flags, which only the server can read."""
 
 _SERVED_NAME = "--served-model-name"
 _OPTIONS_WITH_NAMES = ("--lora-modules", "--config", "--model", _SERVED_NAME)

@@ -60,7 +60,8 @@ ADAPTER_VARIABLES = (ADAPTERS_VARIABLE, "ENABLE_LORA")
 """Variables that the operator sets from spec.adapters where it is given."""
 
 MAX_ARGUMENTS_LENGTH = 16384
-"""Characters of all items of spec.args. They are one variable of the server, and Linux limits a variable to 128 KiB."""
+"""The most characters of all items of spec.args together. The server gets them as one variable, which Linux limits to
+128 KiB."""
 
 PRODUCT_LABELS = {
     "nvidia.com": "nvidia.com/gpu.product",

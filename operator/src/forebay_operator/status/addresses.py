@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from forebay_operator.spec import Endpoint, Manifest
 
 MAX_ADDRESSES, MAX_URL = 64, 1024
-"""The most addresses, and characters of a URL, that the schema allows. With more, the status would be rejected."""
+"""The schema's maximum of addresses, and of characters in a URL. The API server would reject a status with more."""
 
 SERVICE, GATEWAY, ROUTE = "Service", "Gateway", "Route"
 """Types of addresses."""
@@ -30,7 +30,7 @@ def list_addresses(
         path_id: the endpoint's ID at the gateways and in routes.
         gateways: URLs of the gateways, without a path.
         routes: URLs of the Gateways that have accepted the route, without a path.
-        previous: addresses until now; those of the route stay.
+        previous: the addresses in the status before. Those of type Route stay.
     """
     balancers = _find_load_balancers(endpoint, service) if service else []
     own = [endpoint.url, *(f"{base}/v2/{endpoint.name}/openai/v1" for base in balancers)]
@@ -43,7 +43,7 @@ def list_addresses(
 
 
 def base_url(scheme: str, host: str, port: int) -> str:
-    """A URL without a path. It names the port only if it is not the scheme's own."""
+    """Build a URL without a path. It contains the port only if that is not the scheme's default."""
     name = f"[{host}]" if ":" in host else host
     return f"{scheme}://{name}" if port == {"http": 80, "https": 443}[scheme] else f"{scheme}://{name}:{port}"
 

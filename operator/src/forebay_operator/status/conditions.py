@@ -1,4 +1,4 @@
-"""Builds the status of an endpoint from what was observed: a pure function, which the reconciler calls.
+"""Builds the status of an endpoint from its observed state: a pure function, which the reconciler calls.
 
 readiness.py decides about Ready; this module turns its answer into conditions and fields.
 """

@@ -2,7 +2,7 @@
 
 server_names.txt has the names that a server with the chart's default vLLM understands, with their status. `make names`
 writes it from the server's own parser, and a test compares the two. A pod with another vLLM may know other names:
-pod_variables.py has the differences. Other unknown names pass, because a library in the pod may read them.
+pod_variables.py finds the differences. Other unknown names pass, because a library in the pod may read them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ def settable_names() -> frozenset[str]:
 
 
 def names_in_pod(differences: Mapping[str, str]) -> tuple[Mapping[str, str], frozenset[str]]:
-    """The known and the settable names for pods whose vLLM has these differences (see pod_variables.py)."""
+    """Return the known names and the settable names of a pod whose vLLM has these `differences` (pod_variables.py)."""
     if not differences:
         return known_names(), settable_names()
     known = {**known_names(), **differences}

@@ -22,7 +22,7 @@ class Observed:
         deployment: its own Deployment, or None.
         pods: all pods with its label, also pods of older revisions, terminating pods, and pods of a deleted endpoint
             of the same name.
-        error: why the operator could not create what is desired, or None.
+        error: why the operator could not create the desired children, or None.
         env_warnings: one sentence for each variable that is probably misspelt or has no effect.
         conditions: conditions from other modules, without transition times.
         reports: the servers' reports of their start, by run (start_progress.run_of).

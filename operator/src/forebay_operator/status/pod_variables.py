@@ -1,7 +1,7 @@
-"""Compares the variables that the vLLM of a pod knows with server_names.txt, which is of the chart's default vLLM.
+"""Compares the variables that a pod's vLLM knows with server_names.txt, which describes the chart's default vLLM.
 
-A pod reports which names of its environment its vLLM's parser knows. status.lastStart keeps the differences for the
-variables of the user, so that they are known without a pod too. The reconciler and start_progress.py call it.
+A pod reports which variables of its environment the parser of its vLLM knows. status.lastStart keeps the differences
+for the user's variables. So the operator knows them without a pod too. The reconciler and conditions.py call it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,10 @@ MAX_DIFFERENCES = 64
 
 
 def find_differences(env: Iterable[Manifest], reported: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the user that the pod's vLLM knows otherwise: name -> its status there; ABSENT if unknown there.
+    """Find the user's variables whose status differs in the pod's vLLM. Returns name -> status there, ABSENT if
+    unknown.
 
-    A variable from a Secret, a ConfigMap or a field may be missing in the pod, so it counts only where it is reported.
+    A variable from a Secret, a ConfigMap or a field may be missing in the pod. So it counts only if the pod reports it.
     """
     differences = {}
     for variable in env:
@@ -32,7 +33,8 @@ def find_differences(env: Iterable[Manifest], reported: Mapping[str, str]) -> di
 
 
 def choose_differences(env: Sequence[Manifest], observed: Observed, last_start: Manifest) -> Mapping[str, str]:
-    """The differences for the pods of the current template, from a report or from the last start; {} if unknown."""
+    """Return the differences for the pods of the current template: from a report, or else from the last start. {} if
+    unknown."""
     runs = (run_of(pod) for pod in observed.current_pods)
     reports: Iterable[Report] = (observed.reports[run] for run in runs if run in observed.reports)
     for report in reports:

@@ -1,4 +1,4 @@
-"""Decides whether an endpoint is Ready, Reconciling or Stalled, from what was observed. Called by conditions.py.
+"""Decides whether an endpoint is Ready, Reconciling or Stalled, from its observed state. Called by conditions.py.
 
 The conditions follow kstatus (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus). Ready: the
 endpoint answers, or is off as its user wants. Reconciling: Forebay or Kubernetes still works on it. Stalled: only a
@@ -181,7 +181,7 @@ def _stage_from_status(status: Manifest) -> Stage | None:
 
 
 def _describe_rest(observed: Observed, tally: str) -> str:
-    """Describe what still serves: the previous revision, or the other replicas of the current one."""
+    """Describe the replicas that still serve: of the previous revision, or the others of the current revision."""
     if all(map(observed.is_current_revision, observed.ready)):
         return tally
     if replaces(observed.deployment):

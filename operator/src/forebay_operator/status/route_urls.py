@@ -9,14 +9,15 @@ from forebay_operator.spec import Manifest, Route
 from forebay_operator.status.addresses import base_url
 
 SCHEMES = {"HTTP": "http", "HTTPS": "https"}
-"""Protocol of a listener -> scheme of its URLs. Others, such as TLS, take no HTTPRoute."""
+"""Protocol of a listener -> scheme of its URLs. Listeners of other protocols, such as TLS, accept no HTTPRoute."""
 
 
 def find_route_urls(route: Route, gateways: Iterable[tuple[Manifest, Manifest]]) -> list[str]:
-    """Find the URLs, without a path. A host with HTTPS is listed without its HTTP URL, which would send keys openly.
+    """Find the URLs, without a path. If a host has an HTTPS URL, its HTTP URL is omitted: it would send keys
+    unencrypted.
 
     Args:
-        gateways: each parentRef of the route that is a Gateway, with this Gateway.
+        gateways: pairs of a parentRef of the route and the Gateway that it names.
     """
     found = {
         base_url(scheme, host, port): (scheme, host)

@@ -31,11 +31,11 @@ MAX_POLLED_PODS = 3
 """Loading pods of one endpoint that are polled. The oldest ones are polled, because they are the furthest along."""
 
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
-"""The version of vLLM."""
+"""The form of a version of vLLM."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,252}")
 _STATUS = re.compile(r"[a-z][a-z-]{0,15}")
-"""A reported variable, and its status in the server's catalogue."""
+"""The forms of a reported variable, and of its status in the server's catalogue."""
 
 MAX_REVISION = 64
 """The most characters of a revision that the schema allows."""
@@ -44,7 +44,7 @@ MAX_VARIABLES = 512
 """The most variables of a report that are read."""
 
 _PARSER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-"""The name of a parser of vLLM."""
+"""The form of the name of a parser of vLLM."""
 
 MAX_NUMBER = 2**53
 """The largest number that a report may have. A larger one does not come from Forebay's server."""
@@ -235,4 +235,4 @@ def server_status(pod: Manifest) -> Manifest:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= MAX_NUMBER  # which NaN is not either
+    return isinstance(value, int | float) and 0 <= value <= MAX_NUMBER  # False for NaN too

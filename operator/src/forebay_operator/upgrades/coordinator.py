@@ -1,7 +1,7 @@
 """Coordinates the upgrades of all endpoints of the leading operator. The reconciler and the child writer call it.
 
-It holds only what the last reconcile of each endpoint observed, and endpoints that are up to date are not in it. A new
-leader learns the same from the objects. It begins no upgrade before it has reconciled every endpoint once.
+It keeps one Member for each endpoint that is outdated or being upgraded, from the last reconcile of the endpoint. A new
+leader finds the same state in the objects. It begins no upgrade before it has reconciled every endpoint once.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from forebay_operator.upgrades.wave import (
 logger = logging.getLogger(__name__)
 
 PLAN_DELAY = 0.2
-"""Seconds from a change to the next plan, in which further changes are collected."""
+"""Seconds from a change to the next plan. Further changes in this time count for the same plan."""
 
 WINDOW_INTERVAL = 15.0
 """Seconds between two checks whether the time window is open."""
 
 
 class UpgradeCoordinator:
-    """The wave over all endpoints.
+    """Decides about the upgrades of all endpoints, for one event loop.
 
     Args:
         requeue: queues an endpoint, because the decision about it has changed.
@@ -53,7 +53,7 @@ class UpgradeCoordinator:
         self._members: dict[EndpointKey, Member] = {}
         self._plan: Mapping[EndpointKey, Decision] = {}
         self._announced: dict[EndpointKey, Decision] = {}
-        """The decisions that the conditions have, or that the endpoints were queued for."""
+        """The decision about each endpoint that its condition has, or will have after the queued reconcile."""
         self._started = asyncio.Event()
         self._changed = asyncio.Event()
         self._stopped_at: frozenset[EndpointKey] = frozenset()
@@ -63,7 +63,7 @@ class UpgradeCoordinator:
         self._started.set()
 
     def decide(self, key: EndpointKey) -> Decision:
-        """The decision about an outdated endpoint, as of the last plan."""
+        """Return the decision about an outdated endpoint, from the last plan."""
         if self._has_begun(key):
             return describe_upgrade(self._members[key])
         return self._plan.get(key, WAITING_FOR_TURN)
@@ -75,7 +75,7 @@ class UpgradeCoordinator:
             self._put(key, Member(UpgradeStage.UPGRADING, ServingState.UNSETTLED))
 
     def follow(self, key: EndpointKey, member: Member | None) -> Decision:
-        """Store what a reconcile observed; None for an endpoint that is up to date or does not exist.
+        """Store the observation of a reconcile; None for an endpoint that is up to date or does not exist.
 
         Returns the decision for the condition of the endpoint.
         """

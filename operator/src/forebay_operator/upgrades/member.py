@@ -13,7 +13,7 @@ class UpgradeStage(Enum):
     """The place of an endpoint in an upgrade."""
 
     OUTDATED = auto()
-    """Its pod template is of another operator version, or of other chart values."""
+    """Its pod template comes from another operator version, or from other chart values."""
     UPGRADING = auto()
     """It has the current template, and not all of its pods are current and ready yet."""
     REFUSED = auto()
@@ -21,10 +21,10 @@ class UpgradeStage(Enum):
 
 
 class ServingState(Enum):
-    """How an outdated endpoint is, which decides about its turn."""
+    """Whether an endpoint serves. For an outdated endpoint, this decides about its turn."""
 
     OFF = auto()
-    """It wants no pods."""
+    """It should have no pods."""
     DOWN = auto()
     """It fails, and no pod is ready."""
     UNSETTLED = auto()
@@ -41,7 +41,7 @@ class Member:
 
     Attributes:
         approved: whether its user approved the upgrade.
-        interrupted: whether its template changed again before the upgrade to the one before was complete.
+        interrupted: whether the operator changed the template again before the endpoint's last upgrade was complete.
         failure: why its pods fail, or why it cannot be reconciled.
     """
 
@@ -66,11 +66,13 @@ def find_member(
     outdated: bool,
     default_mode: UpgradeMode,
 ) -> Member | None:
-    """Describe an endpoint. Returns None where the wave has nothing to do with it.
+    """Describe an endpoint. Returns None if it is up to date, or has no Deployment.
 
     Args:
-        observed: with its Deployment as it is after this reconcile.
+        observed: the observed state, with the Deployment as it is after this reconcile.
         failure: why its pods do not serve.
+        outdated: whether its pod template is outdated.
+        default_mode: the mode of an endpoint without spec.upgrade.mode.
     """
     upgrading = observed.deployment is not None and is_upgrading(observed.deployment)
     if observed.deployment is None or not (outdated or upgrading):
@@ -86,7 +88,7 @@ def find_member(
 
 
 def find_serving_state(endpoint: Endpoint, observed: Observed, failure: Diagnosis | None) -> ServingState:
-    """Find how an endpoint is, whichever template its pods have."""
+    """Find whether an endpoint serves, with pods of any template."""
     if not endpoint.wanted:
         return ServingState.OFF
     if observed.error or not all(map(observed.is_current_revision, observed.active)):
@@ -100,7 +102,7 @@ def find_serving_state(endpoint: Endpoint, observed: Observed, failure: Diagnosi
 def is_complete(endpoint: Endpoint, observed: Observed, *, asleep: bool) -> bool:
     """Whether the upgrade of an endpoint is complete: all its pods are current, and ready or asleep.
 
-    Pods of before must have ended, because their GPUs are needed for the next endpoint.
+    Pods of earlier templates must have ended, because the next endpoint needs their GPUs.
     """
     active = observed.active
     return not endpoint.wanted or (

@@ -12,12 +12,12 @@ from forebay_operator.spec import Manifest
 from forebay_operator.upgrades.member import Member, ServingState, UpgradeStage
 
 NAMED = 20
-"""Outdated endpoints, in their order, whose condition names those that they wait for. The condition of all others stays
-the same until they are among the first, so that a wave of thousands does not write thousands of statuses at each
-step."""
+"""The first outdated endpoints in line, whose condition names the endpoints that they wait for. The condition of all
+others stays the same until they are among the first. Otherwise a wave of thousands of endpoints would write thousands
+of statuses at each step."""
 
 MAX_NAMES = 3
-"""Endpoints that one message names."""
+"""The most endpoints that one message names."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ APPROVAL_REQUIRED = Decision(
     f"{labels.UPGRADE_ANNOTATION} to a new value, such as the time",
 )
 UNSETTLED = Decision(
-    "NotReady", "the endpoint waits for its turn to get the current pod template, and must be ready or fail before"
+    "NotReady", "the endpoint waits for its turn to get the current pod template; before that, it must be ready or fail"
 )
 
 
@@ -55,12 +55,12 @@ def plan_wave(
 ) -> dict[EndpointKey, Decision]:
     """Decide about all outdated endpoints.
 
-    Endpoints whose upgrade was interrupted are first, those of which some pods fail are last. An endpoint without a
+    Endpoints with an interrupted upgrade come first. Endpoints of which some pods fail come last. An endpoint without a
     ready pod has nothing to lose, so it takes no slot, and the wave does not wait for it.
 
     Args:
-        max_concurrent: endpoints that may be upgraded at once.
-        closed_window: the time window, while it is closed; "" while upgrades may begin.
+        max_concurrent: the maximum number of endpoints that are upgraded at the same time.
+        closed_window: the text of the time window while it is closed; "" while upgrades may begin.
     """
     plan: dict[EndpointKey, Decision] = {}
     slots = {key for key, member in members.items() if member.stage is not UpgradeStage.OUTDATED}
@@ -86,9 +86,10 @@ def plan_wave(
 
 
 def decide_alone(member: Member, closed_window: str) -> Decision | None:
-    """Decide about an outdated endpoint by its mode, its pods and the window. None where the wave decides.
+    """Decide about an outdated endpoint by its mode, its pods and the window. Returns None if the wave decides.
 
-    An interrupted upgrade goes on: the template of before has not proved itself, so it is not worth keeping.
+    An interrupted upgrade continues: not all pods of its template have been ready, so that template is not worth
+    keeping.
     """
     if member.interrupted:
         return None
@@ -103,7 +104,7 @@ def decide_alone(member: Member, closed_window: str) -> Decision | None:
 
 
 def describe_upgrade(member: Member) -> Decision:
-    """The decision about an endpoint that has a slot: it goes on."""
+    """Return the decision about an endpoint that has a slot: its upgrade continues."""
     if not member.failure:
         message = "pods of the current template replace the others"
         return Decision("Upgrading", message, allowed=True, takes_slot=True)
@@ -141,8 +142,8 @@ def _order(key: EndpointKey, member: Member) -> tuple[bool, bool, EndpointKey]:
 def _describe_wait(
     slots: Collection[EndpointKey], failed: Iterable[EndpointKey], members: Mapping[EndpointKey, Member]
 ) -> tuple[str, str]:
-    """Reason and message for endpoints in line. Only the reason of a failure is named, not its message: the message
-    may quote what belongs to another tenant."""
+    """Return reason and message for endpoints in line. They name the reason of a failure and not its message, which may
+    quote data of another tenant."""
     for key in failed:
         failure = members[key].failure
         why = failure.reason if failure else ""

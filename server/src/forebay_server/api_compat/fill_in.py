@@ -29,7 +29,7 @@ class FillInTokens:
     """Ends the rendered prompt. The answer follows."""
     suffix_first: bool = False
     ends: tuple[str, ...] = ()
-    """Tokens that end an answer besides the model's own end token. The tokenizer may lack them."""
+    """Tokens that end an answer in addition to the model's own end token. The tokenizer may lack them."""
 
 
 TOKENS = {

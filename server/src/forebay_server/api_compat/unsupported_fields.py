@@ -109,7 +109,7 @@ _DEFAULTS = {
     "reasoning.mode": ("standard",),
     "best_of": (1,),
 }
-"""Values that ask for what the server does anyway."""
+"""Values that ask for the server's normal behaviour."""
 
 
 def find_ignored(path: str, body: Any, others: Mapping[str, Any], *, stores: bool = False) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ CLIENT_TOOLS = {
         },
     },
 }
-"""Prefix of the types of Anthropic's tools that a client runs -> what Anthropic's models know of them.
+"""Prefix of the types of Anthropic's tools that a client runs -> the description that Anthropic's models know.
 
 Source: https://docs.claude.com/en/docs/agents-and-tools/tool-use
 """

@@ -32,7 +32,7 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
     for name, flag in settable(flags).items():
         add(name, "flag", **_flag(flag))
     for alias, target in variable_names.ALIASES.items():
-        if target in flags:  # which may be missing in another version of vLLM
+        if target in flags:  # another version of vLLM may lack it
             add(alias, "alias", **_flag(flags[target]))
     for name, (key, _) in speculative.CONFIG_FIELDS.items():
         add(name, "forebay", meaning=f"{key} of {speculative.CONFIG}", default=None)
@@ -51,7 +51,7 @@ def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[
 
 
 def find_recognized(names: Iterable[str], entries: Iterable[FlagEntry]) -> dict[str, str]:
-    """The names that are in the catalogue, with their status."""
+    """Return those of the names that are in the catalogue, with their status."""
     statuses = {str(entry["name"]): str(entry["status"]) for entry in entries}
     return {name: statuses[name] for name in names if name in statuses}
 

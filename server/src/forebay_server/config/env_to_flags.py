@@ -206,7 +206,7 @@ def _read_value(text: str) -> object:
 
 
 def read_endpoint_arguments(text: str) -> list[str]:
-    """The words of spec.args, from the JSON list that the operator writes. Raises ValueError for anything else."""
+    """Parse the words of spec.args from the JSON list that the operator writes. Raises ValueError for anything else."""
     try:
         words = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:

@@ -29,7 +29,7 @@ def parts_set(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def compose(parts: Mapping[str, str]) -> str:
-    """Compose SPECULATIVE_CONFIG of its parts, at least one. Raises ValueError with what is wrong."""
+    """Compose SPECULATIVE_CONFIG from at least one part. Raises ValueError with the error."""
     config: dict[str, object] = {}
     for name, value in parts.items():
         key, kind = CONFIG_FIELDS[name]

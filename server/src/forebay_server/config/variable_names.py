@@ -17,7 +17,7 @@ ALIASES = {
 CONFIG_FILE = "VLLM_CONFIG_FILE"
 EXTRA_ARGUMENTS = "VLLM_EXTRA_ARGS"
 ENDPOINT_ARGUMENTS = "FOREBAY_ARGS"
-"""The operator sets it to spec.args of the endpoint: a JSON list of single words."""
+"""The operator sets this variable to a JSON list with the words of spec.args."""
 
 ZERO_IS_UNSET = frozenset(
     {

@@ -26,14 +26,14 @@ class VersionRange:
 
 VERSIONS = (
     VersionRange(
-        (0, 0), (0, 25), "refused", "no entry-point group `vllm.endpoint_plugins`, so no place for our routes"
+        (0, 0), (0, 25), "refused", "no entry-point group `vllm.endpoint_plugins`, so the server cannot add routes"
     ),
-    VersionRange((0, 26), (0, 26), "tested", "every flag is set; every part of `make gpu` ran on a CPU"),
-    VersionRange((0, 27), (0, 31), "untested", "every flag is set; the modules that the server uses exist"),
+    VersionRange((0, 26), (0, 26), "tested", "tests set every flag; every part of `make gpu` ran on a CPU"),
+    VersionRange((0, 27), (0, 31), "untested", "tests set every flag; the modules that the server uses exist"),
     VersionRange((0, 32), (0, 32), "tested", "all tests run with it; the chart's default"),
-    VersionRange((0, 33), (0, 33), "untested", "every flag is set"),
+    VersionRange((0, 33), (0, 33), "untested", "tests set every flag"),
 )
-"""All versions up to the newest that was looked at. Newer ones are untested."""
+"""All versions up to the newest version that was examined. Newer versions are untested."""
 
 STARTS = {
     "tested": "The server starts.",
@@ -47,7 +47,7 @@ VERSION_REMEDY = "Set spec.image to an image of a supported version of vLLM: doc
 def check_version(version: str) -> str:
     """Check the version of the installed vLLM, such as "0.32.0+cpu"; "" if there is no vLLM.
 
-    Returns a warning, "" for a tested version. Raises StartError for a version that cannot work, and without vLLM.
+    Returns a warning, or "" for a tested version. Raises StartError if the version cannot work, or without vLLM.
     """
     if not version:
         raise StartError(Failure("NoVLLM", "The image has no vLLM.", VERSION_REMEDY))

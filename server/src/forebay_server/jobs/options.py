@@ -149,7 +149,7 @@ INPUT_NAMES = frozenset(
         "whole_answer",
     }
 )
-"""All fields of all forms of an input, besides model."""
+"""All fields of all forms of an input, except model."""
 
 NOTHING: tuple[Any, ...] = (None, "", [])
 """Values that count as unset for every option."""

@@ -50,7 +50,7 @@ def batches(call: Call, settings: JobSettings) -> OutputBatches:
 async def emit(call: Call, reply: AppReply, settings: JobSettings) -> AsyncGenerator[object, None]:
     """Yield the items of the job's output as the answer arrives.
 
-    Raises JobError for an error, at once or within a stream, unless the call asks for the whole answer.
+    Raises JobError for an error, at the beginning or within a stream, unless the call asks for the whole answer.
     """
     if call.form is Form.WHOLE_ANSWER:
         yield {"status_code": reply.status, "body": _parsed(await _all(reply))}

@@ -41,7 +41,7 @@ NOT_HERE = {
 
 
 class RunSync:
-    """Runs jobs, at most `settings.max_concurrency` at once. Passes all other requests to `app`."""
+    """Runs at most `settings.max_concurrency` jobs concurrently. Passes all other requests to `app`."""
 
     def __init__(self, app: App, settings: JobSettings) -> None:
         self._app = app

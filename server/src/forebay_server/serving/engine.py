@@ -71,7 +71,7 @@ class Engine:
         Args:
             client: vLLM's EngineClient.
             models: returns vLLM's OpenAIServingModels.
-            abilities: what the engine's configuration allows.
+            abilities: the operations that the engine's configuration allows.
             state: the server's state.
             watch: the watch of the engine.
             probe: sends the model a request, and raises the error if it fails.

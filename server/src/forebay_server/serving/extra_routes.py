@@ -1,4 +1,4 @@
-"""Routes that vLLM lacks: one model, moderation, and errors for what the loaded model cannot do.
+"""Routes that vLLM lacks: one model, moderation, and errors for operations that the loaded model does not support.
 
 The plugin adds them to vLLM's app.
 """

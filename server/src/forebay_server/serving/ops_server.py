@@ -23,7 +23,7 @@ JSON = "application/json"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 MAX_CONNECTIONS = 64
-"""The most connections at once, each with a thread. Kubelet, operator, gateways and monitoring need a few."""
+"""The most concurrent connections, each with a thread. Kubelet, operator, gateways and monitoring need a few."""
 
 MAX_LENGTH_DIGITS = 10
 """The digits of a Content-Length that are read. A number with more digits exceeds every limit by these alone."""

@@ -1,7 +1,7 @@
-"""Builds what brings Forebay's server into a pod whose image has only vLLM. The builder of the pod calls it.
+"""Builds the parts of a pod that add Forebay's server to an image with only vLLM. The builder of the pod calls it.
 
-The overlay image has the server's files in /server, and the program /copy. The pod has the files below OVERLAY_MOUNT:
-mounted as a volume, or copied by an init container. An image that has the server itself needs neither.
+The overlay image has the server's files in /server, and the program /copy. The pod gets the files below OVERLAY_MOUNT:
+from a mounted image, or from an init container that copies them. An image that has the server itself needs neither.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from forebay_operator.spec import Endpoint, Manifest, OverlayMode
 OVERLAY_VOLUME = "forebay-overlay"
 
 START_COMMAND = ("python3", f"{OVERLAY_MOUNT}/server/forebay_start.py")
-"""`python3` is the Python of vLLM in all its official images, as the first one in PATH."""
+"""In all official images of vLLM, the first `python3` in PATH is the Python that has vLLM."""
 
 POD_ENVIRONMENT = {
     "HOME": CACHE_MOUNT,
@@ -32,7 +32,7 @@ COPY_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
 def choose_overlay(endpoint: Endpoint, settings: Settings) -> OverlayMode:
-    """The overlay of an endpoint: its own, else that of the operator."""
+    """Return the overlay of an endpoint: spec.overlay, or else the operator's setting."""
     return endpoint.overlay or settings.overlay
 
 
@@ -53,9 +53,10 @@ def build_init_containers(
     """Build the init container of the overlay Copy.
 
     Args:
-        resources: those of the server's container. The init container gets the same, without GPUs. So the pod requests
-            no more than the server, and keeps its QoS class, and a quota for all containers accepts it.
-        security_context: that of the server's container.
+        resources: the resources of the server's container. The init container gets the same, without GPUs. So the pod
+            requests no more than the server alone, and keeps its QoS class. A ResourceQuota that demands resources of
+            every container accepts it.
+        security_context: the security context of the server's container.
     """
     if choose_overlay(endpoint, settings) != "Copy":
         return []
@@ -73,14 +74,14 @@ def build_init_containers(
 
 
 def build_start(endpoint: Endpoint, settings: Settings) -> Manifest:
-    """Build the fields of the server's container that start the overlay; none for an image that has the server."""
+    """Build the fields of the server's container that start the overlay; empty for an image that has the server."""
     if choose_overlay(endpoint, settings) == "None":
         return {}
     return {"command": list(START_COMMAND), "workingDir": CACHE_MOUNT}
 
 
 def build_overlay_env(endpoint: Endpoint, settings: Settings) -> dict[str, str]:
-    """Build the variables that an image of vLLM lacks; none for an image that has the server."""
+    """Build the variables that an image of vLLM lacks; empty for an image that has the server."""
     return {} if choose_overlay(endpoint, settings) == "None" else dict(POD_ENVIRONMENT)
 
 

@@ -10,7 +10,7 @@ OTHER_PARALLEL_SIZES = ("PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE", "PREFILL
 """Settings that use GPUs too. vLLM needs the product of all of them (ParallelConfig, config/parallel.py)."""
 
 ELSEWHERE = ("VLLM_CONFIG_FILE", "DATA_PARALLEL_SIZE_LOCAL")
-"""Settings after which only the server knows how the GPUs are shared."""
+"""With one of these settings, only the server knows how the GPUs are shared."""
 
 _IN_ARGUMENTS = re.compile(r"(?:^|\s)(?:-(?:tp|pp|dp|pcp)|--\S*parallel[-_]size\S*)(?:[\s=]|$)")
 

@@ -16,10 +16,10 @@ from forebay_operator.spec import Endpoint, Inherited, Manifest
 def build_pod_metadata(endpoint: Endpoint, pod_spec: Manifest, live: Manifest | None) -> dict[str, Any]:
     """Build the metadata of the pod template: labels, annotations, and the revision of the template.
 
-    The revision does not depend on what is inherited.
+    The revision does not depend on inherited metadata.
 
     Args:
-        live: the endpoint's Deployment, if it exists. Under the same revision its inherited metadata stays as it is.
+        live: the endpoint's Deployment, if it exists. If it has the same revision, its inherited metadata stays.
     """
     own = {**endpoint.pod.labels, **labels.child_labels(endpoint.name)}
     users = dict(endpoint.pod.annotations)

@@ -29,7 +29,7 @@ class Volumes:
     mounts: list[dict[str, Any]] = field(default_factory=list)
 
     def mount(self, name: str, content: Manifest, path: str, read_only: bool = False) -> None:
-        """Mount what `content` describes at `path`."""
+        """Mount the volume that `content` describes at `path`."""
         self.volumes[name] = {"name": name, **content}
         self.mounts.append({"name": name, "mountPath": path, **({"readOnly": True} if read_only else {})})
 

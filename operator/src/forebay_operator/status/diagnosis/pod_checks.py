@@ -222,7 +222,7 @@ def _init_status(pod: Manifest) -> Manifest:
 
 
 def _find_waiting(pod: Manifest) -> Manifest:
-    """The state of the container that waits: the init container, else the server. Empty where none waits."""
+    """Return the waiting state of the init container, or else of the server. Empty if neither waits."""
     found: Manifest = (_init_status(pod).get("state") or {}).get("waiting") or _container_state(pod, "state", "waiting")
     return found
 

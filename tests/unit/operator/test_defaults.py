@@ -103,6 +103,12 @@ def test_the_ca_bundle_is_mounted_and_named_in_variables() -> None:
         ),
         ({"env": [{"name": "FOREBAY_AUTH", "value": "a"}]}, "server.env: FOREBAY_AUTH is refused"),
         ({"env": [{"name": "MAX_CONCURRENCY", "value": "1"}]}, "it belongs to one endpoint"),
+        ({"env": [{"name": "TENSOR_PARALLEL_SIZE", "value": "2"}]}, "each endpoint sets it by spec.gpu.count"),
+        ({"env": [{"name": "ENABLE_SLEEP_MODE", "value": "true"}]}, "each endpoint sets it by spec.scaling.idle"),
+        (
+            {"env": [{"name": "VLLM_STARTUP_TIMEOUT", "value": "60"}]},
+            "each endpoint sets it by spec.rollout.startupTimeout",
+        ),
         ({"resources": {"gpu": {"request": {"cpu": "1"}}}}, "server.resources.gpu.request"),
         ({"resources": {"cpu": {"requests": {"cpu": "many"}}}}, "'many' is not a quantity"),
         ({"cache": {"size": "1Gi", "claimName": "a"}}, "server.cache: claimName names an existing claim"),

@@ -35,6 +35,13 @@ ONE_ENDPOINT = frozenset(
 )
 """Variables that belong to one endpoint: they name models, or the gateway reads them in the endpoint's spec."""
 
+SET_BY_SPEC = {
+    "ENABLE_SLEEP_MODE": "spec.scaling.idle",
+    "TENSOR_PARALLEL_SIZE": "spec.gpu.count",
+    "VLLM_STARTUP_TIMEOUT": "spec.rollout.startupTimeout",
+}
+"""Variables that the operator sets from a field of the endpoint. A default would override the field."""
+
 SAME_FLAG = {
     "MODEL_REVISION": "REVISION",
     "TOKENIZER_NAME": "TOKENIZER",
@@ -201,6 +208,8 @@ def _refusal(name: str) -> str:
     """Return why a variable cannot have a default for all endpoints; "" if it can."""
     if name in REFUSED_VARIABLES:
         return REFUSED_VARIABLES[name]
+    if name in SET_BY_SPEC:
+        return f"each endpoint sets it by {SET_BY_SPEC[name]}"
     if name.startswith(OWN_PREFIX) and name not in LIMIT_VARIABLES:
         return f"names that begin with {OWN_PREFIX} are set by the operator"
     return "it belongs to one endpoint; set it in spec.env" if name in ONE_ENDPOINT else ""

@@ -128,7 +128,7 @@ def lists_two(endpoint_slice: Manifest) -> bool:
 
 
 def count_files(pid: int) -> int:
-    """The files and sockets that a process has open."""
+    """The number of files and sockets that a process has open."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 

@@ -110,7 +110,11 @@ INVALID = [
     ("a Secret with capitals", endpoint(auth={"secretName": "Keys"}), "the name of a Secret has lower-case letters"),
     ("an annotation with a space", endpoint(service={"annotations": {"a b": "c"}}), "the name of an annotation"),
     ("an unknown auth mode", endpoint(auth={"mode": "Basic"}), 'supported values: "APIKey", "None"'),
-    ("a Secret without keys in use", endpoint(auth={"mode": "None", "secretName": "s"}), "auth.secretName needs auth.mode APIKey"),
+    (
+        "a Secret without keys in use",
+        endpoint(auth={"mode": "None", "secretName": "s"}),
+        "auth.secretName needs auth.mode APIKey",
+    ),
     ("an invalid port", endpoint(service={"port": 70000}), "less than or equal to 65535"),
     ("an invalid Service type", endpoint(service={"type": "Internal"}), "Unsupported value"),
     ("an image with a space", endpoint(image="my image"), "an image's name has no spaces"),

@@ -34,7 +34,7 @@ def raise_descriptors() -> int:
 def fit_connections(limits: Limits, descriptors: int) -> Limits:
     """Reduce the limit of connections to the available descriptors: one for the client and one for the pod.
 
-    Raises SystemExit where fewer than MIN_CONNECTIONS would be left.
+    Raises SystemExit if fewer than MIN_CONNECTIONS would be left.
     """
     fitting = (descriptors - OTHER_DESCRIPTORS) // 2
     if fitting < MIN_CONNECTIONS:

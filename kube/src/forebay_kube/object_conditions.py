@@ -8,7 +8,7 @@ from typing import Any
 
 
 def find_condition(status: Mapping[str, Any] | None, kind: str) -> Mapping[str, Any]:
-    """The condition of a type in a status; empty where there is none."""
+    """The condition of a type in a status; empty if there is none."""
     conditions = (status or {}).get("conditions") or ()
     return next((condition for condition in conditions if condition.get("type") == kind), {})
 

@@ -139,7 +139,8 @@ def current() -> ServerProcess:
 
 
 class ForebayMiddleware(AuthMiddleware):
-    """The middleware as vLLM creates it, with RunPod's jobs behind it."""
+    """AuthMiddleware in a form that vLLM can create with `app` alone. Requests then pass through the handler of
+    RunPod's jobs."""
 
     def __init__(self, app: App) -> None:
         process = current()

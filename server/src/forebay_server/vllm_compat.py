@@ -40,7 +40,7 @@ def installed_version() -> str:
 
 
 def serve_parser() -> argparse.ArgumentParser:
-    """The parser of `vllm serve`. It raises UsageError where vLLM's would end the process."""
+    """The parser of `vllm serve`. It raises UsageError if vLLM's would end the process."""
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     class RaisingParser(FlexibleArgumentParser):  # type: ignore[misc]
@@ -323,8 +323,8 @@ def inspect_models_here() -> None:
 def fork_engine() -> None:
     """Make vLLM fork the engine's process. Call it right before the start: vLLM's CPU platform sets "spawn".
 
-    Like a spawned process, the fork loads the general plugins again after it has set up its log again. The journal then
-    listens to that log.
+    The forked process sets up its log, and then loads the general plugins again, as a spawned process does. So the
+    journal's plugin can attach to the new log.
     """
     from vllm import plugins
 

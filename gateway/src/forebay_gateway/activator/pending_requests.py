@@ -195,7 +195,7 @@ class Activator:
 
 
 def find_refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
-    """The reason not to wait for an endpoint without ready pods; None where a request should wait."""
+    """The reason not to wait for an endpoint without ready pods; None if a request should wait."""
     if endpoint is None:
         return errors.no_endpoint(name)
     if endpoint.off:

@@ -67,7 +67,7 @@ class BucketProgress:
 
 
 def read_progress(text: str | None, total: int) -> BucketProgress:
-    """Parse the progress of a batch with `total` requests; a new one where there is no document."""
+    """Parse the progress of a batch with `total` requests; a new one if there is no document."""
     if text is None:
         return BucketProgress(bytearray((total + 7) // 8))
     document = json.loads(text)

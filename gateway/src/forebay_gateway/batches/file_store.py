@@ -39,7 +39,7 @@ class FileStore:
         self._deleting: set[asyncio.Task[None]] = set()
 
     async def find(self, key: EndpointKey, file_id: str) -> ApiObject | None:
-        """The metadata of a file; None where there is no such file."""
+        """The metadata of a file; None if there is no such file."""
         text = await self.documents.get(key, "file", file_id)
         return None if text is None else dict(json.loads(text))
 

@@ -238,7 +238,7 @@ class _Batch:
         self._id = batch_id
 
     async def run(self) -> None:
-        """Process the batch. Raises Unavailable, and Lost where another gateway processes it by now."""
+        """Process the batch. Raises Unavailable, and Lost if another gateway processes it by now."""
         record = await self._documents.get(self._key, "batch", self._id)
         self._batch: ApiObject = json.loads(record or "{}") | {"id": self._id}
         kind = BucketResults if self._files.bucket else DocumentResults
@@ -314,7 +314,7 @@ class _Batch:
         return "completed"
 
     async def _ended_early(self) -> str:
-        """The state of a batch that ends before all requests have run; "" where it continues."""
+        """The state of a batch that ends before all requests have run; "" if it continues."""
         if await self._documents.get(self._key, "batch", self._id) is None:
             return BATCH_GONE
         if await self._documents.get(self._key, "cancel", self._id) is not None:
@@ -342,7 +342,7 @@ class _Batch:
     async def _run_request(
         self, job_id: str, requests: BatchRequests, number: int, api_key: str
     ) -> tuple[Job | None, str]:
-        """Run one request. Returns its ended job, None where it no longer exists, and the request's custom_id."""
+        """Run one request. Returns its ended job, None if it no longer exists, and the request's custom_id."""
         size = requests.size(number)
         with self._store.changes(job_id) as changed:
             while True:

@@ -45,7 +45,7 @@ READ_FIELDS = frozenset({EXPIRY_FIELD, "purpose"})
 
 @dataclass(frozen=True)
 class UploadFields:
-    """The fields of a form. `retention`: the seconds for which the file is kept; None where the form has none."""
+    """The fields of a form. `retention`: the seconds for which the file is kept; None if the form has none."""
 
     filename: str
     purpose: str

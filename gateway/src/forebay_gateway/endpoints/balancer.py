@@ -47,12 +47,12 @@ class Balancer:
         return [pod for pod in pods if pod not in self._suspects]
 
     def pick(self, pods: Sequence[Address], affinity: bytes) -> Address | None:
-        """The pod for a request; None where no pod may be tried."""
+        """The pod for a request; None if no pod may be tried."""
         usable = self.usable(pods)
         return pick(usable, self._outstanding, affinity) if usable else None
 
     def find(self, pods: Sequence[Address], name: str) -> Address | None:
-        """The pod of this name; None where it does not exist or may not be tried."""
+        """The pod of this name; None if it does not exist or may not be tried."""
         return next((pod for pod in self.usable(pods) if pod.name == name), None) if name else None
 
     def suspect(self, pod: Address) -> None:

@@ -35,7 +35,7 @@ class Endpoint:
         models: the names of its models that the operator knows.
         all_models: whether `models` has every name. False until the operator has seen the latest change, and while an
             operator of an earlier release writes the status.
-        step, percent, eta: the progress of its start; "" and -1 where it is unknown. `eta` is in seconds.
+        step, percent, eta: the progress of its start; "" and -1 if it is unknown. `eta` is in seconds.
         stalled: whether only a user's change helps. The operator has seen the latest change.
         ready, reason, message: from the Ready condition.
         pods: the number of its pods, ready or not, as counted by the operator.

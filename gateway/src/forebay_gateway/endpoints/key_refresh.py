@@ -40,6 +40,6 @@ class KeyRefreshRequests:
 
 
 def peek_model(body: bytes | bytearray) -> str:
-    """The model that the beginning of a JSON body seems to name; "" where it finds none."""
+    """The model that the beginning of a JSON body seems to name; "" if it finds none."""
     match = _MODEL.search(body[:PEEKED_BYTES])
     return match[1].decode(errors="replace") if match else ""

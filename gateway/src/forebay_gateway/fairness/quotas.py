@@ -1,7 +1,7 @@
 """Budgets that tenants share. A tenant is a namespace.
 
-A tenant may use a share of the part that other tenants do not use. So no tenant can take all of a budget, and a single
-tenant is not limited to a fixed part.
+A tenant may use a share of the part that other tenants do not use. So no tenant can take all of a budget, and the limit
+of a tenant depends on what the others use.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Quota:
 
     Attributes:
         limit: the budget of all tenants together.
-        share: the share that one tenant may use of the part that other tenants do not use; 1 where tenants need no
+        share: the share that one tenant may use of the part that other tenants do not use; 1 if tenants need no
             protection.
         floor: the amount that each tenant may always use.
     """
@@ -47,7 +47,8 @@ class Quota:
         return max(self.floor, int(self.share * self.limit))
 
     def try_acquire(self, tenant: Hashable, size: int = 1) -> bool:
-        """Count `size` more for the tenant. Returns whether there is room. A negative size always has room."""
+        """Count `size` more for the tenant if there is room. Returns whether there was room. There is always room for a
+        negative size."""
         if size > 0 and not self.has_room(tenant, size):
             return False
         self._count(tenant, self._by_tenant.get(tenant, 0) + size)

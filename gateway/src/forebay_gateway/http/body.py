@@ -62,8 +62,8 @@ class BodyFields:
     Attributes:
         valid: whether it could be parsed.
         dense: whether it has too many values to be parsed.
-        model: the model; "" where the body names none.
-        affinity: a digest that is the same for requests of one conversation; b"" where it is unknown.
+        model: the model; "" if the body names none.
+        affinity: a digest that is the same for requests of one conversation; b"" if it is unknown.
     """
 
     valid: bool = True

@@ -45,7 +45,7 @@ class Head:
         return self.target.partition(b"?")[0].decode("latin-1")
 
     def get(self, name: bytes) -> str:
-        """The first value of a header, by its name in lower case; "" where there is none."""
+        """The first value of a header, by its name in lower case; "" if there is none."""
         return next((value.decode("latin-1").strip() for key, value in self.headers if key.lower() == name), "")
 
     @property
@@ -103,7 +103,7 @@ def _with_scheme(authorization: bytes) -> bytes:
 def read_status(head: bytes) -> int:
     """Read the status of an answer's head.
 
-    Raises ValueError where it is not a head, or where parsers may disagree about the end of a line.
+    Raises ValueError if it is not a head, or where parsers may disagree about the end of a line.
     """
     first, *others = head.split(b"\r\n")
     match = _STATUS_LINE.fullmatch(first)
@@ -129,7 +129,7 @@ def end_connection(head: bytes, worker: str = "") -> bytes:
 
 
 def switch_protocols(head: bytes, worker: str = "") -> bytes:
-    """Add the pod's name (`worker`), where it is known, to the head of an answer that begins a web socket."""
+    """Add the pod's name (`worker`), if it is known, to the head of an answer that begins a web socket."""
     return b"\r\n".join([head, _name_worker(worker)]) if worker else head
 
 

@@ -47,7 +47,7 @@ class RateLimits(ABC):
 
     @abstractmethod
     def admit(self, key: EndpointKey, operation: str, pods: int) -> AbstractAsyncContextManager[float]:
-        """Count a request while it is answered. Yields 0 where it is admitted, else the seconds until a retry.
+        """Count a request while it is answered. Yields 0 if it is admitted, else the seconds until a retry.
 
         May raise store.Unavailable.
         """

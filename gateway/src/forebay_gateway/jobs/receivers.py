@@ -114,19 +114,19 @@ class Receivers:
         return f"{match['name']}.{match['namespace']}.svc.{self._domain}".lower()
 
     def check_address(self, address: str) -> None:
-        """Raise OSError where a webhook may not connect to an address."""
+        """Raise OSError if a webhook may not connect to an address."""
         self._check(address)
         if not is_allowed(address, self._networks):
             raise OSError(f"{address} is not an address of the internet, and not in webhook_networks")
 
     def check_service_address(self, address: str) -> None:
-        """Raise OSError where a webhook may not connect to an address of an allowed Service."""
+        """Raise OSError if a webhook may not connect to an address of an allowed Service."""
         self._check(address)
         if any(_real_address(address) in network for network in NO_SERVICE):
             raise OSError(f"{address} is not the address of a Service")
 
     def check_host_for_proxy(self, host: str) -> None:
-        """Raise OSError where a proxy must not connect to the host of a URL.
+        """Raise OSError if a proxy must not connect to the host of a URL.
 
         An address is checked as by `check_address`, in every form that a resolver reads: 127.1, 0x7f.0.0.1. A name must
         have a dot, and must not be in LOCAL_DOMAINS or in the cluster's domain.

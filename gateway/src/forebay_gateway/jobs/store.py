@@ -140,7 +140,7 @@ class JobStore(ABC):
                 del self._watchers[job_id]
 
     async def wait_for_end(self, key: EndpointKey, job_id: str, changed: asyncio.Event, seconds: float) -> Job | None:
-        """Wait until a job is over, for up to `seconds`. Returns the job as it then is, None where it no longer exists.
+        """Wait until a job is over, for up to `seconds`. Returns the job as it then is, None if it no longer exists.
 
         `changed` comes from `changes`. It is awaited before the job is first read.
         """
@@ -158,7 +158,7 @@ class JobStore(ABC):
         return self.locks.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:
-        """The job with its output of any size; None where it no longer exists."""
+        """The job with its output of any size; None if it no longer exists."""
         return await self.find(job.endpoint, job.id, job.omitted_bytes) if job.omitted_bytes else job
 
     def _notify_finished(self, job: Job) -> None:
@@ -177,7 +177,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
-        """Look up a job of an endpoint. Returns None where there is none.
+        """Look up a job of an endpoint. Returns None if there is none.
 
         The job has its output only if it is completed and the output has at most `max_bytes`. A store in memory always
         returns the output.
@@ -185,7 +185,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def take_stream(self, key: EndpointKey, job_id: str, max_bytes: int) -> StreamedItems | None:
-        """Take the output that was not taken before, up to `max_bytes`. Returns None where there is no such job.
+        """Take the output that was not taken before, up to `max_bytes`. Returns None if there is no such job.
 
         Where the next item alone is larger, nothing is taken, and `larger` of the result has its size.
         """
@@ -226,11 +226,11 @@ class JobStore(ABC):
 
     @abstractmethod
     async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
-        """Cancel a job unless it is over. Returns it, None where there is no such job."""
+        """Cancel a job unless it is over. Returns it, None if there is no such job."""
 
     @abstractmethod
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
-        """Queue a failed job again. Returns the state that it had, None where there is no such job."""
+        """Queue a failed job again. Returns the state that it had, None if there is no such job."""
 
     @abstractmethod
     async def purge(self, key: EndpointKey) -> int:
@@ -255,7 +255,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def read_delivery(self, delivery: Delivery) -> Job | None:
-        """The job with its output of any size; None where it no longer exists, or was retried and is not over."""
+        """The job with its output of any size; None if it no longer exists, or was retried and is not over."""
 
     @abstractmethod
     async def postpone_delivery(self, delivery: Delivery, seconds: float, *, tried: bool) -> None:

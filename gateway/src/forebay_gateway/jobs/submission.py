@@ -122,7 +122,7 @@ def read_wait(query: str) -> float:
 
 
 def read_ttl(query: str) -> float | None:
-    """Seconds for which /status asks to keep the result; None where the query has no ttl. Raises BadJob."""
+    """Seconds for which /status asks to keep the result; None if the query has no ttl. Raises BadJob."""
     ttl = _read_query_field(query, "ttl")
     return None if ttl is None else _seconds(ttl, "ttl", _TTL)
 

@@ -120,7 +120,7 @@ class ValkeyRateLimits(RateLimits):
         """Do nothing: the counts in Valkey expire."""
 
     async def _admit(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int) -> float:
-        """Admit a request. Returns 0 where it is admitted, else the seconds until a retry."""
+        """Admit a request. Returns 0 if it is admitted, else the seconds until a retry."""
         arrived = _now()
         allotted.used = True
         allotted.waiting += 1

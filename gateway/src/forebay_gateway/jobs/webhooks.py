@@ -180,7 +180,7 @@ class Webhooks:
         await retry_until_available(partial(self._end_attempt, delivery, trouble))
 
     async def _end_attempt(self, delivery: Delivery, trouble: str) -> None:
-        """End a delivery, or make it due again where another attempt is left. `trouble` is "" where it was
+        """End a delivery, or make it due again where another attempt is left. `trouble` is "" if it was
         delivered."""
         if trouble and self._closing:
             await self._store.postpone_delivery(delivery, 0, tried=False)

@@ -311,7 +311,7 @@ class ClientConnection(asyncio.Protocol):
         return admission
 
     def charge(self, namespace: str) -> None:
-        """Count the request for this namespace from now on. Raises Refused where the namespace has no room."""
+        """Count the request for this namespace from now on. Raises Refused if the namespace has no room."""
         if self.tenant == namespace:
             return
         if not self._quota.move(namespace):

@@ -118,7 +118,7 @@ class RequestHandler:
             raise Refused(WRONG_KEY)
 
     def _authorized_endpoints(self, head: Head) -> frozenset[EndpointKey]:
-        """The endpoints that a request without an endpoint in its URL may use. Raises Refused where there is none.
+        """The endpoints that a request without an endpoint in its URL may use. Raises Refused if there is none.
 
         With a key, these are the endpoints that it opens. Without a key, they are the endpoints that need none. So an
         endpoint of one tenant can neither receive the requests of others nor make them ambiguous.
@@ -226,7 +226,7 @@ class RequestHandler:
         return True
 
     def _key_for(self, key: EndpointKey, head: Head) -> str:
-        """The API key to store for an endpoint's pods; "" where they need none."""
+        """The API key to store for an endpoint's pods; "" if they need none."""
         return "" if key in self.directory.open() else head.key
 
     async def _answer_batches(self, client: ClientConnection, admission: Admission) -> None:

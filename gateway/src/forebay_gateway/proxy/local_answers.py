@@ -20,7 +20,7 @@ def list_models(endpoints: Iterable[Endpoint], directory: Directory) -> dict[str
 
 
 def find_model(name: str, endpoints: Iterable[Endpoint], directory: Directory) -> dict[str, Any] | None:
-    """One model by its name, in the same form; None where no endpoint serves it."""
+    """One model by its name, in the same form; None if no endpoint serves it."""
     models = (model for each in endpoints for model in _models(each, directory) if model["id"] == name)
     return next(models, None)
 

@@ -46,7 +46,7 @@ class StreamedBody(BodyStream):
         self._begin_step()
 
     def receive(self, data: bytes | bytearray, *, complete: bool) -> None:
-        """Add bytes that have arrived. Raises Refused where there is no room for them."""
+        """Add bytes that have arrived. Raises Refused if there is no room for them."""
         step, self._size = self._size // STREAMED_STEP_BYTES, self._size + len(data)
         if not self._reserved.resize(min(self._size, STREAMED_BYTES)):
             raise Refused(errors.TOO_MANY_WAITING)

@@ -57,7 +57,7 @@ LIMIT_VARIABLES = frozenset(
 """Settings of Forebay's server that users may set. RunPod and vLLM have no name for them."""
 
 ADAPTER_VARIABLES = (ADAPTERS_VARIABLE, "ENABLE_LORA")
-"""Variables that the operator sets from spec.adapters where it is given."""
+"""Variables that the operator sets from spec.adapters, if the endpoint has adapters."""
 
 MAX_ARGUMENTS_LENGTH = 16384
 """The most characters of all items of spec.args together. The server gets them as one variable, which Linux limits to

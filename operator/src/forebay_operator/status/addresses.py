@@ -1,6 +1,5 @@
-"""Lists the URLs of an endpoint for status.addresses: of its Service, of the gateways, and of its route.
-
-The reconciler calls it. All are base URLs for OpenAI clients.
+"""Lists the URLs of an endpoint for status.addresses: the URLs of its Service, of the gateways, and of its route. The
+reconciler calls it. All URLs are base URLs for OpenAI clients.
 """
 
 from collections.abc import Iterable
@@ -43,7 +42,7 @@ def list_addresses(
 
 
 def base_url(scheme: str, host: str, port: int) -> str:
-    """Build a URL without a path. It contains the port only if that is not the scheme's default."""
+    """Build a URL without a path. The URL contains the port only if the port is not the scheme's default."""
     name = f"[{host}]" if ":" in host else host
     return f"{scheme}://{name}" if port == {"http": 80, "https": 443}[scheme] else f"{scheme}://{name}:{port}"
 

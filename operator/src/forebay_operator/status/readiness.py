@@ -169,7 +169,7 @@ def _readiness_of_start(observed: Observed, before: Manifest) -> Readiness:
 
 
 def _stage_from_status(status: Manifest) -> Stage | None:
-    """The stage that a status names, or None where it is not one that a server reported."""
+    """The stage that a status names, or None if it is not one that a server reported."""
     startup = dict(status.get("startup") or {})
     step = startup.pop("step", "")
     message = find_condition(status, "Ready").get("message", "")

@@ -23,7 +23,8 @@ M_MMAP_THRESHOLD, LARGE_PIECE = -3, 1 << 20
 
 
 def raise_descriptors() -> int:
-    """Raise the soft limit of open files to the hard one, and return it: a container may begin with 1,024."""
+    """Raise the soft limit of open files to the hard limit, and return the new limit. A container may begin with
+    1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

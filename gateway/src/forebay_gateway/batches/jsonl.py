@@ -236,7 +236,7 @@ def _check_line(
 
 
 def job_input(endpoint: str, request: Request) -> str:
-    """The input of the job for a request. It requests the status and the body of the server's answer."""
+    """The input of the job for a request. This input asks for the status and the body of the server's answer."""
     return f'{{"route": {json.dumps(endpoint)}, "method": "POST", "whole_answer": true, "body": {request.body}}}'
 
 

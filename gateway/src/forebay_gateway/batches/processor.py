@@ -1,7 +1,8 @@
 """Processes batches: each line of an input file becomes a job, and its result becomes a line of an output file.
 
-Any gateway may process any batch; a lease lets one gateway do it at a time. Results are stored, so another gateway can
-continue: a line with a result is not run again, and a submitted job is found by its ID, which follows from its line.
+Any gateway may process any batch. A lease lets one gateway at a time process a batch. Results are stored, so another
+gateway can continue: a line with a result is not run again, and a submitted job is found by its ID, which follows from
+its line.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ MAX_RUNNING_BATCHES = 2 * BATCHES_AT_ONCE
 other namespaces do not use, and at least one."""
 
 CHECKED_PER_POLL = 50
-"""The most waiting batches of which one poll checks whether they are over."""
+"""The most waiting batches that one poll checks for their end."""
 
 BATCH_LEASE = 10.0
 BATCH_POLL_INTERVAL = 1.0
@@ -64,7 +65,7 @@ RETURNED_LEASE = 0.001
 """Seconds of a lease that ends immediately. A gateway takes such a lease to release a batch."""
 
 BUCKET_WAIT = 3600.0
-"""Seconds after the expiry of a batch that needs the bucket. Until then it is left to gateways with a bucket."""
+"""Seconds after the expiry of a batch that needs the bucket. Until then the batch is left to gateways with a bucket."""
 
 MIN_BATCH_RETRY_DELAY, MAX_BATCH_RETRY_DELAY = 2.0, 60.0
 """Seconds until a retry of a batch whose store or bucket did not answer. The delay doubles each time."""
@@ -159,7 +160,7 @@ class BatchProcessor:
         return not self._places.has_room(key[0], 1) or self._running[key] >= BATCHES_AT_ONCE // 2
 
     async def _is_over(self, key: EndpointKey, batch_id: str) -> bool:
-        """Whether a waiting batch is cancelled, expired or gone, so that it only has to be closed."""
+        """Whether a waiting batch is cancelled, expired or gone. Then the batch only has to be closed."""
         if await self._documents.get(key, "cancel", batch_id) is not None:
             return True
         record = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")

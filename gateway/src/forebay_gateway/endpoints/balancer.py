@@ -1,7 +1,7 @@
-"""Picks the pod for a request: the one with the fewest outstanding requests, or the conversation's own pod.
+"""Picks the pod for a request: the conversation's own pod, or the pod with the fewest outstanding requests.
 
 Affinity is rendezvous hashing. So every gateway sends a conversation to the same pod, and an added or removed pod moves
-only its own conversations. Affinity is bounded as in consistent hashing with bounded loads (Mirrokni, Thorup,
+only the conversations of that pod. Affinity is bounded as in consistent hashing with bounded loads (Mirrokni, Thorup,
 Zadimoghaddam, 2016): it gives no pod more than LOAD_BOUND times its fair share.
 """
 

@@ -76,7 +76,7 @@ class Quota:
 
 
 def memory_of(text: str) -> int:
-    """Bytes that a text takes in memory, with its pointer in a list."""
+    """The number of bytes that a text takes in memory, with its pointer in a list."""
     return sys.getsizeof(text) + 8
 
 
@@ -105,14 +105,14 @@ class Reservation:
         self._size = 0
 
     def resize(self, size: int) -> bool:
-        """Set the reserved size. Returns whether there is room."""
+        """Set the reserved size if there is room. Returns whether there was room."""
         if not self._shares.try_acquire(self._tenant, size - self._size):
             return False
         self._size = size
         return True
 
     def move(self, tenant: Hashable) -> bool:
-        """Count the reservation for another tenant. Returns whether there is room."""
+        """Count the reservation for another tenant if there is room. Returns whether there was room."""
         self._shares.release(self._tenant, self._size)
         if moved := self._shares.has_room(tenant, self._size):
             self._tenant = tenant
@@ -120,7 +120,7 @@ class Reservation:
         return moved
 
     async def grow(self, size: int, seconds: float) -> bool:
-        """Change the reserved size, after a wait for room of up to `seconds`. Returns whether it is changed."""
+        """Wait for room for up to `seconds`, then change the reserved size. Returns whether the size was changed."""
         freed = asyncio.Event()
         self._shares.freed.add(freed)
         try:
@@ -167,7 +167,7 @@ class SourceQuota:
         self._by_source: Counter[IPv4Address | IPv6Network] = Counter()
 
     def try_acquire(self, address: str) -> bool:
-        """Count a connection from an address. Returns whether there is room."""
+        """Count a connection from an address if there is room. Returns whether there was room."""
         source = self._source_of(address)
         if self._count >= self._limit or (source and self._by_source[source] >= self._per_source):
             return False

@@ -23,7 +23,7 @@ MAX_JSON_VALUES = 2_000_000
 """The most values of a body that is scanned; each takes 7 ns. Commas and brackets count as values, also in strings."""
 
 COUNT_SLICE = 1 << 20
-"""Bytes of the slices in which they are counted."""
+"""Bytes of the slices in which commas and brackets are counted."""
 
 OPENING_LENGTH = 2048
 """Characters of a plain prompt that identify a conversation."""

@@ -1,7 +1,7 @@
 """Heads of HTTP/1.1 messages: a client's request, the request for a pod, and the gateway's own answers.
 
-One connection carries one request. So left-over bytes never count as another request, and the end of the connection is
-the end of the answer.
+One connection carries one request. So left-over bytes are never read as another request, and the end of the connection
+is the end of the answer.
 """
 
 import json
@@ -101,9 +101,8 @@ def _with_scheme(authorization: bytes) -> bytes:
 
 
 def read_status(head: bytes) -> int:
-    """Read the status of an answer's head.
-
-    Raises ValueError if it is not a head, or where parsers may disagree about the end of a line.
+    """Read the status of an answer's head. Raises ValueError if the bytes are not a head, or where parsers may disagree
+    about the end of a line.
     """
     first, *others = head.split(b"\r\n")
     match = _STATUS_LINE.fullmatch(first)

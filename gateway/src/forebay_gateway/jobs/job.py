@@ -56,7 +56,7 @@ class Job:
         output: the items of the output so far, as JSON. /stream has returned the first `streamed` of them.
         stored: the number of items that this claim has written to an external store.
         omitted_bytes: the size of an output that was too large to be read with the job.
-        attempts: how often a pod has begun it.
+        attempts: how often a pod has begun the job.
         again: whether it goes first in the queue, because its pod was lost.
         pod: the pod that runs it, or ran it last.
         token: the token of a gateway's claim on it, where there are several gateways.
@@ -82,12 +82,13 @@ class Job:
 
     @property
     def output_size(self) -> int:
-        """Characters of a completed job's output, or bytes where it was omitted; 0 for other jobs."""
+        """The number of characters of a completed job's output, or of bytes if the output was omitted; 0 for other
+        jobs."""
         return self.omitted_bytes or sum(map(len, self.output)) if self.state is State.COMPLETED else 0
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in memory, roughly."""
+        """The approximate number of bytes that the job takes in memory."""
         texts = (self.submission.input, self.submission.webhook, *self.output)
         return JOB_OVERHEAD + sum(map(memory_of, texts))
 

@@ -1,8 +1,8 @@
 """Decides which addresses webhooks may connect to. The webhooks' HTTP sessions and their name lookups call it.
 
-A client gives the URL. So it may lead only to internet addresses, and to networks and Services that the gateway's
-settings allow. The address of the connection itself is checked, however the URL spells it. A Service is recognized by
-its name in the cluster's DNS, which must not be an alias (ExternalName).
+A client chooses the URL of a webhook. So the URL may lead only to internet addresses, and to networks and Services that
+the gateway's settings allow. The address of the connection itself is checked, however the URL spells it. A Service is
+recognized by its name in the cluster's DNS, which must not be an alias (ExternalName).
 
 An HTTP proxy looks up the name and connects itself. So the gateway cannot check the address of the connection. It
 checks the host in the URL, and the addresses that the cluster's DNS returns for the host.

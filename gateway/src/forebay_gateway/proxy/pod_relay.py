@@ -1,4 +1,4 @@
-"""Relays a request to a pod of its endpoint. Where no pod is ready, the request waits (activator).
+"""Relays a request to a pod of its endpoint. If no pod is ready, the request waits (activator).
 
 The handler calls it, once it knows the endpoint.
 """
@@ -57,7 +57,7 @@ class PodRequest:
     worker: RequestedWorker = ANY_WORKER
 
     def render_head(self, *, keys: bool) -> bytes:
-        """Render the head for the pod. `keys`: whether the pod checks the API key, and so gets it."""
+        """Render the head for the pod. `keys`: whether the pod checks API keys. Only then the pod gets the key."""
         admission = self.admission
         head = replace_line(admission.head, REQUEST_ID, admission.request_id)
         size, web_socket = len(self.body), admission.web_socket

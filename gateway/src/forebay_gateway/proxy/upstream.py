@@ -225,7 +225,8 @@ class Upstream(asyncio.Protocol):
             self.ended.set_result(error)
 
     def _read_left(self, connection: socket.socket) -> bool:
-        """Read the answer of a pod that answered before it had read the whole body. Returns whether there was one.
+        """Read the answer of a pod that answered before it had read the whole body. Returns whether there was such an
+        answer.
 
         Such a pod closes the connection, so the next write fails while the kernel may still hold its answer.
         """

@@ -1,6 +1,7 @@
-"""Scales an endpoint from 0 to 1 through the scale subresource. The activator calls it. The module writes only if the
-endpoint has not changed since it was read. So scaling up works while the operator is down, and never undoes another
-change.
+"""Scales an endpoint from 0 to 1 through the scale subresource. The activator calls it.
+
+The module writes only if the endpoint has not changed since it was read. So scaling up works while the operator is
+down, and never undoes another change.
 """
 
 import logging

@@ -37,8 +37,9 @@ class DocumentStore(ABC):
         objects_size: int = 0,
         lease: str = "",
     ) -> None:
-        """Store a document for `seconds`, in place of a document of the same name. Raises Full if `bounded` is true and
-        there is no room.
+        """Store a document for `seconds`, in place of a document of the same name.
+
+        Raises Full if `bounded` is true and there is no room.
 
         Args:
             objects_size: the bytes of the objects that the document lists. They use the budget in addition to its text.

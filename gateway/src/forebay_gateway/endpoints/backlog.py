@@ -1,5 +1,6 @@
-"""The number of jobs of an endpoint: the store counts the jobs, and the activator reports the number. This module has
-no dependencies, because both sides import it.
+"""The number of jobs of an endpoint: the store counts the jobs, and the activator reports the number.
+
+This module has no dependencies, because both sides import it.
 """
 
 from dataclasses import dataclass

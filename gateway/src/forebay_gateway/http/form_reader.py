@@ -74,8 +74,9 @@ class FormReader:
             raise ValueError("it has no end, or not the boundary that its Content-Type names")
 
     def _read_content(self) -> tuple[bytes, bool]:
-        """Cut the content up to the next delimiter, or the bytes that are certainly content. Returns the cut bytes, and
-        whether a delimiter follows.
+        """Cut the content up to the next delimiter, or the bytes that are certainly content.
+
+        Returns the cut bytes, and whether a delimiter follows.
         """
         place = 0
         while (start := self._buffer.find(self._delimiter, place)) >= 0:

@@ -1,5 +1,6 @@
-"""Encrypts API keys for the job store, which keeps each API key until a pod has run the job. The Valkey job store and
-the batch processor call it. `job_services` creates it.
+"""Encrypts API keys for the job store, which keeps each API key until a pod has run the job.
+
+The Valkey job store and the batch processor call it. `job_services` creates it.
 """
 
 import base64

@@ -1,5 +1,6 @@
-"""The cache of the watched objects. The event source fills the cache; the reconciler and others read it. The cache
-keeps only the fields that are read, as JSON, because dicts would need eight times the memory.
+"""The cache of the watched objects. The event source fills the cache; the reconciler and others read it.
+
+The cache keeps only the fields that are read, as JSON, because dicts would need eight times the memory.
 """
 
 import json

@@ -35,8 +35,9 @@ class ReconcileError(Exception):
 async def apply_child(
     cluster: Cluster, endpoint: Owner, desired: Manifest, cached: Manifest | None, exists: bool
 ) -> Manifest:
-    """Create or correct a child. Returns the child as it is now. If the child is right, nothing is written. The
-    creation of a new child takes one request.
+    """Create or correct a child. Returns the child as it is now.
+
+    If the child is right, nothing is written. The creation of a new child takes one request.
 
     Args:
         cached: the child in the cache, if known.
@@ -113,8 +114,9 @@ async def remove(cluster: Cluster, endpoint: Endpoint, kind: str, name: str) -> 
 
 
 async def check_exists(cluster: Cluster, endpoint: Owner) -> None:
-    """Raise ReconcileError unless the endpoint still exists. If a watch missed the deletion of the endpoint, Kubernetes
-    would delete each new child again.
+    """Raise ReconcileError unless the endpoint still exists.
+
+    If a watch missed the deletion of the endpoint, Kubernetes would delete each new child again.
     """
     live = await cluster.get(names.KIND, endpoint.namespace, endpoint.name)
     if live is None or live["metadata"]["uid"] != endpoint.uid:

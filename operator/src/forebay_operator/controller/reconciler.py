@@ -274,8 +274,9 @@ class Reconciler:
         self._upgrades.follow(key, None)
 
     def _request_refresh(self, run: "_Pass") -> None:
-        """Request a pass without the cache if pods miss something that may be a child. If this pass already bypassed
-        the cache, the next pass waits for EVENTS_AGE.
+        """Request a pass without the cache if pods miss something that may be a child.
+
+        If this pass already bypassed the cache, the next pass waits for EVENTS_AGE.
         """
         if run.observed.error is None and run.failure and run.failure.reason in MISSING_CHILD_REASONS:
             self.force_refresh(run.key)

@@ -96,8 +96,10 @@ class StatusWriter:
 
 
 def _version(manifest: Manifest) -> int:
-    """The resource version as a number, or 0 if it is not a number. The resource version grows with every write.
-    Kubernetes promises this since 1.35, and all API servers on etcd did so before.
+    """The resource version as a number, or 0 if it is not a number.
+
+    The resource version grows with every write. Kubernetes promises this since 1.35, and all API servers on etcd did so
+    before.
     """
     version = str(manifest["metadata"].get("resourceVersion", ""))
     return int(version) if version.isdigit() else 0

@@ -1,5 +1,6 @@
-"""Finds the ready gateways, and reads the requests that they hold. The slice writer and the autoscaler call it. A
-gateway that does not answer is no error. While its requests are unknown, no endpoint is scaled to zero.
+"""Finds the ready gateways, and reads the requests that they hold. The slice writer and the autoscaler call it.
+
+A gateway that does not answer is no error. While its requests are unknown, no endpoint is scaled to zero.
 """
 
 import asyncio

@@ -1,6 +1,8 @@
 """Builds the NetworkPolicy of an endpoint's pods: the peers that may reach the pods, and the peers that the pods may
-reach. A pod fetches URLs that clients send, such as the URL of an image. So a pod must not reach the cloud's metadata
-service, which has the node's credentials.
+reach.
+
+A pod fetches URLs that clients send, such as the URL of an image. So a pod must not reach the cloud's metadata service,
+which has the node's credentials.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
-"""Lists the URLs of an endpoint for status.addresses: the URLs of its Service, of the gateways, and of its route. The
-reconciler calls it. All URLs are base URLs for OpenAI clients.
+"""Lists the URLs of an endpoint for status.addresses: the URLs of its Service, of the gateways, and of its route.
+
+The reconciler calls it. All URLs are base URLs for OpenAI clients.
 """
 
 from collections.abc import Iterable

@@ -50,7 +50,7 @@ def claim(name: str, node_image: str) -> str:
 
 
 def take(store: str, node_image: str) -> bool:
-    """Remove the mark of a store that a node has released; False for one without a mark."""
+    """Remove the mark of a store that a node has released. Returns False if the store has no mark."""
     return output(beside(store, node_image, "rm", f"{FOLDER}/{RELEASED}")) is not None
 
 

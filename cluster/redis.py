@@ -25,7 +25,7 @@ def link_path() -> Path:
 
 
 def server() -> Path:
-    """The program redis-server, installed if it is missing."""
+    """Find the program redis-server. Install it if it is missing."""
     if found := found_server():
         return found
     apt.need({"redis-check-rdb": [PACKAGE]}, "tests of the job queue")

@@ -149,7 +149,7 @@ def move_programs(source: Path, programs: Programs, target: Path) -> None:
 
 
 def compiled(log: Path) -> int:
-    """How many packages a `go build -v` has compiled: it writes one line for each."""
+    """The number of packages that a `go build -v` has compiled: it writes one line for each package."""
     return sum(1 for line in log.read_text(errors="replace").splitlines() if re.fullmatch(r"[\w.~/-]+", line))
 
 

@@ -1,6 +1,6 @@
 """Looks up conditions in the status of Kubernetes objects.
 
-The operator reads those of Deployments, pods and routes, and the gateway those of endpoints.
+The operator reads the conditions of Deployments, pods and routes. The gateway reads the conditions of endpoints.
 """
 
 from collections.abc import Mapping

@@ -103,7 +103,7 @@ def _with_scheme(authorization: bytes) -> bytes:
 def read_status(head: bytes) -> int:
     """Read the status of an answer's head.
 
-    Raises ValueError if the bytes are not a head, or where parsers may disagree about the end of a line.
+    Raises ValueError if the bytes are not a head, or if parsers may disagree about the end of a line.
     """
     first, *others = head.split(b"\r\n")
     match = _STATUS_LINE.fullmatch(first)

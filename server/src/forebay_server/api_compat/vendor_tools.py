@@ -205,10 +205,10 @@ def _is_foreign(tool: Any) -> bool:
 
 
 def _free_custom_tools(tool: Any) -> list[Any]:
-    """Move the custom tools of a namespace to the list that has the namespace. Inside a namespace, vLLM 0.32 does not
-    show them to the model.
+    """Move the custom tools of a namespace beside the namespace.
 
-    Codex accepts a call of such a tool by its name alone.
+    Inside a namespace, vLLM 0.32 does not show custom tools to the model. Codex accepts a call of such a tool by its
+    name alone.
     """
     members = list_of(tool, "tools") if kind_of(tool) == "namespace" else []
     custom = [member for member in members if kind_of(member) == "custom"]

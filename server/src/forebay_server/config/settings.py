@@ -211,7 +211,8 @@ def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: st
 
 
 def _read(env: Mapping[str, str], name: str) -> str:
-    """The value without blanks around it; "" if the variable is unset or has only blanks, as with the flags of vLLM."""
+    """The value without blanks around it, or the default. A value with only blanks means "unset", as with the flags of
+    vLLM."""
     given = (env.get(each, "").strip() for each in (name, OTHER_SPELLINGS.get(name, name)))
     return next(filter(None, given), DEFAULTS[name])
 

@@ -221,7 +221,7 @@ CONTAINER_REFUSED = Reason(
 )
 VOLUME_IN_USE = Reason(
     "VolumeInUse",
-    "The volume of a claim is attached to another node, and can be attached to only one.",
+    "The volume of a claim is attached to another node, and can be attached to one node only.",
     "Wait until the pod there has ended. To update an endpoint with such a claim, set spec.rollout.strategy: Replace. "
     "For more replicas, use a claim with access mode ReadWriteMany",
 )

@@ -170,7 +170,7 @@ IMAGE_NOT_FOUND = Reason(
 )
 IMAGE_PULL_DENIED = Reason(
     "ImagePullDenied",
-    "The registry denies the node the image. Many registries also do so for an image that does not exist.",
+    "The registry denies the node the image. Many registries also deny an image that does not exist.",
     "Correct the image name, or add a Secret with access to the registry to spec.pod.imagePullSecrets",
 )
 REGISTRY_UNREACHABLE = Reason(

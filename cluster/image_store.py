@@ -1,7 +1,7 @@
 """The image store of a cluster's node: a docker volume that outlives the node, so that images are loaded once.
 
 `kind.up` mounts it as the node's /var/lib/containerd. It is used again only if the node before it ended in order, since
-a store also records containers, and those of a dead node must not come back.
+a store also records containers, and containers of a dead node must not come back.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def depth(image: Image) -> int:
 
 
 def build(chosen: Iterable[Image]) -> None:
-    """Make those of the images that the engine does not have."""
+    """Make the images that the engine does not have."""
     with ThreadPoolExecutor() as side_by_side:
         for group in levels(chosen):
             list(side_by_side.map(make, group))

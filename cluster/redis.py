@@ -12,7 +12,7 @@ PACKAGE = "redis-tools"
 
 
 def found_server() -> Path | None:
-    """The program redis-server, where it is here already."""
+    """The program redis-server, if it is installed already."""
     if found := shutil.which("redis-server"):
         return Path(found)
     link = link_path()

@@ -110,7 +110,7 @@ def download_module(pinned_by: Path, module: str) -> Path:
 
 
 def build(*wanted: Programs) -> None:
-    """Compile those of the programs that are missing; those of a module in one go, since they share most packages."""
+    """Compile the missing programs. Programs of one module are compiled together, since they share most packages."""
     with _building:
         missing = [each for each in wanted if not each.folder.is_dir()]
         if missing:

@@ -72,7 +72,7 @@ The endpoint was at zero, and the request started a replica. `status.lastStart` 
 kubectl get iep NAME -o jsonpath='{.status.lastStart}'
 ```
 
-- `downloading`: set `spec.cache`. Without it, each new pod downloads the model again.
+- `downloading`: set `spec.cache`. Without a cache, each new pod downloads the model again.
 - `pulling`: pull the image of vLLM onto the nodes before you need it.
 - Any step: `spec.scaling.minReplicas: 1` keeps a replica, and `spec.scaling.idle: Sleep` keeps one asleep with its
   GPUs.
@@ -92,7 +92,7 @@ kubectl get iep NAME -o jsonpath='{.status.lastStart}'
   answers 401. The pods can take a minute or two.
 - The key of another endpoint gets 401 from the pods, and 404 from the gateway.
 - The event `KeyReplaced` in `kubectl describe iep NAME` means that the Secret was deleted and has a new key.
-- The gateway knows the first 64 keys of an endpoint. The pods know all of them.
+- The gateway knows the first 64 keys of an endpoint. The pods know all keys.
 
 ### 404 model not found
 

@@ -15,7 +15,8 @@ DOCUMENT_OVERHEAD = 400
 """Bytes of memory that a document takes in addition to its text."""
 
 STORED, PROGRESS = "stored", "progress"
-"""Kinds of documents that list objects in the bucket: the parts of a file, and those of a running batch's results."""
+"""Kinds of documents that list objects in the bucket: the parts of a file, and the parts of a running batch's
+results."""
 
 BUCKET_KINDS = frozenset({STORED, PROGRESS})
 """Kinds whose text and objects use the bucket's budget. documents.lua lists these kinds too."""

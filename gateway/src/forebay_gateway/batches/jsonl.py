@@ -1,4 +1,4 @@
-"""Parses the lines of a batch's input file, and renders those of its output and error files.
+"""Parses the lines of a batch's input file, and renders the lines of its output and error files.
 
 The batch processor and the writers of results call it.
 """

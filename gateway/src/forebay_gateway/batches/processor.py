@@ -177,7 +177,7 @@ class BatchProcessor:
         self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
 
     async def _is_for_others(self, key: EndpointKey, batch_id: str) -> bool:
-        """Whether a batch needs a bucket, and this gateway has none yet, or none any more."""
+        """Whether a batch needs a bucket, and this gateway has no bucket yet, or no bucket any more."""
         if self._files.bucket:
             return False
         batch = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")

@@ -113,8 +113,7 @@ def read_status(head: bytes) -> int:
 
 
 def end_connection(head: bytes, worker: str = "") -> bytes:
-    """Change the head of an answer so that it ends the connection, and add the pod's name (`worker`) where it is
-    known."""
+    """Change the head of an answer so that it ends the connection, and add the pod's name (`worker`) if it is known."""
     first, *lines = head.split(b"\r\n")
     lines_kept, drops = [first], False
     dropped, added = _OF_ANSWERS, [b"connection: close"]

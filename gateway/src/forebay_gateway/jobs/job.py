@@ -22,7 +22,7 @@ JOB_OVERHEAD = 3000
 
 
 MAX_USAGE_SEARCH_LENGTH = 64 << 10
-"""Characters of an item up to which it is searched for token counts."""
+"""The most characters of an item that is searched for token counts. A longer item is not searched."""
 
 
 class State(StrEnum):
@@ -94,7 +94,8 @@ class Job:
 
 
 def new_job_id(*, sync: bool) -> str:
-    """An ID in RunPod's form: a UUID, with the prefix `sync-` for /runsync, and a suffix like that of a region."""
+    """An ID in RunPod's form: a UUID, with the prefix `sync-` for /runsync, and a suffix like the suffix of a
+    region."""
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
 
 
@@ -142,7 +143,7 @@ def render(content: object) -> bytes:
 
 
 class _Usage(msgspec.Struct):
-    """Token counts, in the form of RunPod's items and in that of OpenAI's API."""
+    """Token counts, in the form of RunPod's items and in the form of OpenAI's API."""
 
     input: int | None = None
     output: int | None = None

@@ -55,7 +55,7 @@ class Submission:
         ttl: seconds from now after which it is deleted in any state.
         retention: seconds for which its result is kept.
         low: whether it has low priority: it neither starts nor scales an endpoint.
-        webhook: the URL that is notified of its end; "" for none.
+        webhook: the URL that is notified of the job's end; "" for none.
     """
 
     input: str

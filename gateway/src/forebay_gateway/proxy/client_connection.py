@@ -288,7 +288,7 @@ class ClientConnection(asyncio.Protocol):
         return self._reader.take_body()
 
     def body_to_read(self) -> bytearray | BodyStream:
-        """The request's body: complete, or as a stream where it is processed while it arrives."""
+        """The request's body: complete, or as a stream if it is processed while it arrives."""
         return self._stream or self.take_body()
 
     def drop_body(self) -> None:

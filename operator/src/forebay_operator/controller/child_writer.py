@@ -181,7 +181,8 @@ class ChildWriter:
         return live
 
     async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], exists: bool) -> None:
-        """Apply the children that are not watched: the Secrets and `unwatched`. Remove those of an earlier spec."""
+        """Apply the children that are not watched: the Secrets and `unwatched`. Remove unwatched children of an earlier
+        spec."""
         key = endpoint.namespace, endpoint.name
         secret, replaced = await self._create_keys(endpoint, exists)
         if self._digests:

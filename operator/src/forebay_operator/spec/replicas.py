@@ -1,4 +1,4 @@
-"""The number of replicas of an endpoint whose manifest has none.
+"""The number of replicas of an endpoint whose manifest does not set it.
 
 `spec.replicas` has no default in the schema: a default would be a number that GitOps tools see as desired, and that an
 apply without the field would scale to. Instead the operator remembers the last number in the status, and writes this

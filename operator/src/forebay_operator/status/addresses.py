@@ -23,7 +23,7 @@ def list_addresses(
     routes: Iterable[str],
     previous: Iterable[Manifest] = (),
 ) -> list[Manifest]:
-    """List the addresses of an endpoint: those of its Service first.
+    """List the addresses of an endpoint. The addresses of its Service come first.
 
     Args:
         service: the endpoint's Service, if it exists. Its load balancer adds addresses outside the cluster.

@@ -57,7 +57,7 @@ def run(program: str, image: str, env: Mapping[str, str], options: list[str], vo
 
 
 def export(image: str, folder: Path) -> None:
-    """Copy the files of an image that has no program to run into a folder that every user may read."""
+    """Copy the files of an image into a folder that every user may read. The image needs no program."""
     create = ["docker", "create", image, "none"]
     container = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
     try:

@@ -26,7 +26,8 @@ CRD = ROOT / "crds/inferenceendpoints.forebay.dev.yaml"
 PARALLEL_CREATES = 8
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 SPAN = 10
-"""Seconds. An idle operator reconciles at most this many endpoints in them: its resync does one every two seconds."""
+"""Seconds. In this time an idle operator reconciles at most this many endpoints: its resync reconciles one endpoint
+every two seconds."""
 
 ANOTHER = "192.0.2.1"
 """The address of a second gateway, which gets no requests that matter."""
@@ -99,7 +100,7 @@ def await_rest(port: int) -> None:
 
 
 def count_reconciles(port: int) -> float:
-    """How often the operator has reconciled an endpoint."""
+    """The number of reconciles that the operator has done."""
     return sum(map(float, re.findall(r"^forebay_reconcile_duration_seconds_count\S* (\S+)$", read_metrics(port), re.M)))
 
 
@@ -115,7 +116,7 @@ async def make(home: Kubectl, count: int) -> None:
 
 
 async def add_gateway(home: Kubectl, count: int) -> float:
-    """Seconds from the news of another gateway until the slices of all endpoints list it."""
+    """Seconds from the addition of a gateway until the slices of all endpoints list this gateway."""
     async with connect(home) as client:
         began = time.monotonic()
         async with all_become(client, SLICES, lists_two, count, home.namespace):
@@ -128,7 +129,7 @@ def lists_two(endpoint_slice: Manifest) -> bool:
 
 
 def count_files(pid: int) -> int:
-    """The files and sockets that a process has open."""
+    """The number of files and sockets that a process has open."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def ask(url: str, key: str, model: str) -> float | None:
-    """When the first token of a response arrived; None for an invalid response."""
+    """The time at which the first token of a response arrived; None for an invalid response."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port or 80, timeout=FIRST_TOKEN_TIMEOUT)
     body = {"model": model, "stream": True, "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}

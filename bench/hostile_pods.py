@@ -1,7 +1,7 @@
 """Measures how the operator copes with pods that send it hostile answers: `python -m bench.hostile_pods`.
 
 A tenant has many endpoints that scale, all of whose pods answer alike; a neighbour makes endpoints in another
-namespace. The table has the neighbour's wait for a Deployment, and of the operator its CPU, its peak memory and the
+namespace. The table has the neighbour's wait for a Deployment. It also has the operator's CPU, its peak memory and the
 longest delay of its event loop. The first row is for pods that answer correctly.
 """
 

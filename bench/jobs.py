@@ -60,7 +60,7 @@ def measure(gateway: Gateway, valkey_pid: int, arguments: argparse.Namespace) ->
 
 
 async def answer(exchange: Exchange) -> None:
-    """A job's output: line by line for the gateway, whole for others."""
+    """Answer with a job's output: line by line for the gateway, as a whole for others."""
     await exchange.read_body()
     if b"application/x-ndjson" not in exchange.head:
         await reply(exchange, 200, {"id": "sync-1", "output": [ITEM], "status": "COMPLETED"})

@@ -1,4 +1,4 @@
-"""A closed-loop load of streamed chats, and what its clients saw."""
+"""Sends a closed-loop load of streamed chats, and measures the results of its clients."""
 
 import asyncio
 import json

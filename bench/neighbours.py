@@ -30,7 +30,7 @@ from tests.integration.openai_calls import wait_until_listed
 
 KEY, THIEF = "fb_key-of-the-neighbour", "fb_key-of-the-thief"
 NEIGHBOUR = "127.0.0.2"
-"""An address other than the attacker's: the gateway limits connections without a key for each address."""
+"""An address that is not the attacker's: the gateway limits connections without a key for each address."""
 
 RATE = 100
 """Requests of the neighbour in a second."""
@@ -71,7 +71,7 @@ def head(method: str, path: str, length: int, *lines: str, key: str = THIEF) -> 
 
 
 async def send(place: Place, data: bytes, *, reads: bool = True) -> None:
-    """One request of the attacker's; refused ones are part of it."""
+    """Send one request of the attacker. A refused request is no error."""
     with suppress(OSError, asyncio.IncompleteReadError):
         reader, writer = await asyncio.open_connection("127.0.0.1", place.gateway)
         try:
@@ -166,7 +166,7 @@ async def silent_connections(place: Place) -> None:
 
 
 async def big_jobs(place: Place) -> None:
-    """For a pod that answers at once, and for one that reads nothing."""
+    """Submit big jobs for a pod that answers immediately, and for a pod that reads nothing."""
     body = b'{"input": "' + b"x" * 9_900_000 + b'", "policy": {"lowPriority": true}}'
     await asyncio.gather(
         *(again_and_again(place, head("POST", own(pod, "run"), len(body)) + body, 1) for pod in ("plain", "silent"))
@@ -272,7 +272,8 @@ async def attack(name: str, place: Place) -> None:
 
 
 async def measure(port: int, seconds: float) -> list[float]:
-    """Latencies of the neighbour's requests in ms. They start at a steady rate, whatever becomes of them."""
+    """Measure the latencies of the neighbour's requests in ms. The requests start at a steady rate, whether earlier
+    ones have been answered or not."""
     body = b'{"model": "org/model", "messages": []}'
     data = head("POST", "/v2/neighbour/openai/v1/chat/completions", len(body), key=KEY) + body
     taken: list[float] = []
@@ -297,7 +298,8 @@ def p99(taken: list[float]) -> float:
 
 
 def lags(ops_port: int) -> dict[str, float]:
-    """How often the event loop behind that ops port was later than each bound because of its own CPU time."""
+    """For each bound, the number of times that the event loop behind this ops port was later because of its own CPU
+    time."""
     with urllib.request.urlopen(f"http://127.0.0.1:{ops_port}/metrics", timeout=30) as reply:
         text = reply.read().decode()
     return {bound: float(count) for bound, count in re.findall(r'loop_busy_seconds_bucket\{le="([^"]+)"\} (\S+)', text)}
@@ -315,7 +317,7 @@ def forget_peak(pid: int) -> None:
 
 
 def peak_mib(pid: int) -> float:
-    """The peak memory of a process since then."""
+    """The peak memory of a process in MiB, since `forget_peak`."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) / 1024

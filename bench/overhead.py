@@ -62,7 +62,8 @@ async def measure(server: Server, work: Work) -> tuple[float, ...]:
 
 
 def compare(servers: tuple[Server, Server], work: Work, rounds: int) -> Iterable[Row]:
-    """Load the two in turn, the first one changing from round to round; a pair before the first warms both up."""
+    """Load the two servers in turn. The server that is first changes from round to round. A pair before the first round
+    warms both up."""
     pairs = []
     for number in range(-1, rounds):
         order = servers if number % 2 else servers[::-1]

@@ -40,7 +40,7 @@ TRACES: Mapping[str, tuple[int, Callable[[int], float]]] = {
 
 @dataclass(frozen=True)
 class SimulatedRequest:
-    """When it arrives, and for how long it runs."""
+    """A request: the time of its arrival, and how long it runs."""
 
     at: float
     seconds: float
@@ -48,7 +48,7 @@ class SimulatedRequest:
 
 @dataclass
 class Replica:
-    """One that starts, runs, or ends its requests on the way out."""
+    """A replica that starts, runs, or finishes its requests before it ends."""
 
     ready_at: int
     running: int = 0
@@ -68,7 +68,7 @@ class SimulationOutcome:
 
     @property
     def total(self) -> float:
-        """The two costs as one: a second of a replica counts like a second of a request that waits."""
+        """The sum of the two costs: a second of a replica costs as much as a second of a request that waits."""
         return self.over + self.queued
 
 
@@ -85,7 +85,7 @@ def make_requests(trace: str, seed: int) -> list[SimulatedRequest]:
 
 
 def find_ideal(requests: list[SimulatedRequest], seconds: int) -> list[int]:
-    """Replicas needed in each second if every request began at its arrival."""
+    """The number of replicas in each second that would start every request at its arrival."""
     changes = [0] * (seconds + 1)
     for request in requests:
         changes[min(seconds, math.ceil(request.at))] += 1

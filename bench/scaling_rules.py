@@ -22,12 +22,12 @@ class Moment:
 
     @property
     def load(self) -> int:
-        """Requests that run or wait."""
+        """The number of requests that run or wait."""
         return self.waiting + sum(self.running)
 
 
 Rule = Callable[[Moment], int]
-"""From a moment, once a second, to the replicas that there should be."""
+"""A function that gets the moment once a second, and returns the number of replicas that there should be."""
 
 
 @dataclass

@@ -33,14 +33,14 @@ class Server:
     process: subprocess.Popen[bytes]
     log_file: Path
     started_after: float
-    """Seconds from exec until it answered its first health check."""
+    """Seconds from exec until the server answered its first health check."""
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     def log(self) -> str:
-        """All that it has written."""
+        """Everything that the server has written."""
         return self.log_file.read_text(errors="replace")
 
     def processes(self) -> list[int]:
@@ -70,7 +70,7 @@ class Server:
         return _cpu_seconds(self.pid)
 
     def memory_bytes(self) -> int:
-        """Proportional set size of the tree: pages that processes share count once."""
+        """Proportional set size of the tree in bytes: pages that processes share are counted once."""
         total = 0
         for pid in self.processes():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -94,7 +94,8 @@ def composed(env: Mapping[str, str]) -> Iterator[Server]:
 
 @contextmanager
 def plain(env: Mapping[str, str]) -> Iterator[Server]:
-    """`vllm serve` with the arguments and variables that forebay-server gives it, less what makes it ours."""
+    """Run `vllm serve` with the arguments and variables that forebay-server would set, except those that add Forebay's
+    parts."""
     planned = launch.plan(env)
     arguments = list(planned.arguments)
     for flag in ("--middleware", "--port"):
@@ -126,7 +127,8 @@ def _running(
 
 
 def _end(server: Server) -> None:
-    """SIGTERM, and SIGKILL to the whole tree if that does not end it: an engine left behind would keep its GPU."""
+    """Send SIGTERM. If it does not end the server, send SIGKILL to the whole tree: an engine that is left would keep
+    its GPU."""
     tree = server.processes()
     server.process.terminate()
     try:

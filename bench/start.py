@@ -20,7 +20,8 @@ from forebay_server.config import settings
 
 @dataclass(frozen=True)
 class Start:
-    """One start: seconds from exec to the first token, MiB of the tree after it, and what the startup report said."""
+    """One start: seconds from exec to the first token, MiB of the tree after the first token, and the startup
+    report."""
 
     seconds: float
     memory: float

@@ -173,7 +173,7 @@ def address(kubectl: Kubectl, pod: str) -> str:
 def watch_until(
     kubectl: Kubectl, path: str, name: str, becomes: Callable[[Manifest], bool], watching: threading.Barrier
 ) -> float:
-    """When a watch shows that an object with this name prefix meets the condition. Raises TimeoutError."""
+    """The time at which a watch shows that an object with this name prefix meets the condition. Raises TimeoutError."""
 
     async def wait() -> float:
         api = ApiClient(await connect(kubectl.kubeconfig))

@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def up(name: str, chosen: Sequence[images.Image], also: Sequence[str] = ()) -> None:
-    """Make the cluster and the images side by side, then load these, and also images that the engine has."""
+    """Make the cluster and the images side by side. Then load the images, and also images that the engine has."""
     kind.ensure_engine()
 
     unused = ExitStack()
@@ -112,7 +112,8 @@ def up(name: str, chosen: Sequence[images.Image], also: Sequence[str] = ()) -> N
 
 
 def plan(name: str, chosen: Sequence[images.Image]) -> list[str]:
-    """The steps that are still to be done for a cluster with these images, for the estimate of what is left."""
+    """The steps that are still to be done for a cluster with these images. They are for the estimate of the remaining
+    time."""
     steps = [f"building the image {image.name}" for image in chosen if not docker.has(images.reference(image.name))]
     if steps and not docker.has(debian.reference()):
         steps.append(f"making a Debian {pins.DEBIAN} base image")

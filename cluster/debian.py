@@ -47,7 +47,7 @@ def reference() -> str:
 
 
 def authorities() -> str:
-    """The machine's list of certificate authorities; empty where it keeps none in Debian's place."""
+    """The machine's list of certificate authorities; empty if it keeps none in Debian's place."""
     return AUTHORITIES.read_text() if AUTHORITIES.is_file() else ""
 
 

@@ -25,7 +25,7 @@ PULL_START_TIMEOUT = 15.0
 
 
 def ensure() -> bool:
-    """Have an engine that answers. True when this call had to start it, so that nothing in it runs yet."""
+    """Have an engine that answers. Returns whether this call had to start the engine. If so, nothing runs in it yet."""
     if not trouble():
         return False
     if os.environ.get("DOCKER_HOST"):
@@ -141,7 +141,7 @@ Layers = tuple[str, ...]
 
 
 def size(references: Iterable[str]) -> int:
-    """The bytes of the layers of images; a layer that several of them have counts once."""
+    """The bytes of the layers of images. A layer that several images have is counted once."""
     every = (output(["docker", "image", "ls", "--quiet", "--no-trunc"]) or "").split()
     return union_size(inspect_layers(references), inspect_layers(every))
 
@@ -156,7 +156,8 @@ def inspect_layers(names: Iterable[str]) -> dict[Layers, int]:
 def union_size(wanted: Iterable[Layers], known: Mapping[Layers, int]) -> int:
     """The bytes of the layers of the wanted images, by the sizes of all known ones.
 
-    Layers that two images share count once if a known image has only these layers. A base that was built here is one.
+    Layers that two images share are counted once if a known image has only these layers, such as a base that was built
+    here.
     """
     parts = [layers for layers in known if any(each[: len(layers)] == layers for each in wanted)]
 
@@ -214,7 +215,7 @@ def tag(reference: str, name: str) -> None:
 
 
 def pull(reference: str) -> bool:
-    """Pull an image that the engine lacks; False, after it printed the reason, if no registry has it.
+    """Pull an image that the engine lacks. If no registry has the image, print the reason and return False.
 
     Raises StepFailed if a pull stops after it started.
     """

@@ -73,7 +73,8 @@ class Estimate:
             return (self._total - done) * self._pace(done, now)
 
     def _pace(self, done: float, now: float) -> float:
-        """Seconds that a second of work takes here. The more work is done, the more the measured speed counts."""
+        """Seconds that a second of work takes here. The more work is done, the more the estimate relies on the measured
+        speed."""
         trust = min(1.0, 4 * done / self._total)
         shown = (now - self._began) / done if done else SECONDS_PER_WORK
         return math.exp((1 - trust) * math.log(SECONDS_PER_WORK) + trust * math.log(max(shown, 1e-3)))

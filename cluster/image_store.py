@@ -1,7 +1,7 @@
 """The image store of a cluster's node: a docker volume that outlives the node, so that images are loaded once.
 
 `kind.up` mounts it as the node's /var/lib/containerd. It is used again only if the node before it ended in order, since
-a store also records containers, and those of a dead node must not come back.
+a store also records containers, and containers of a dead node must not come back.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def claim(name: str, node_image: str) -> str:
 
 
 def take(store: str, node_image: str) -> bool:
-    """Remove the mark of a store that a node has released; False for one without a mark."""
+    """Remove the mark of a store that a node has released. Returns False if the store has no mark."""
     return output(beside(store, node_image, "rm", f"{FOLDER}/{RELEASED}")) is not None
 
 

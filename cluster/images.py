@@ -123,7 +123,7 @@ def dockerfile(image: Image) -> Path:
 
 
 def inputs(image: Image) -> list[Path]:
-    """The files that the image is made of: its Dockerfile and what that copies."""
+    """The files that the image is made of: its Dockerfile, and the files that the Dockerfile copies."""
     copied = [
         Path(path)
         for pattern in sources(dockerfile(image).read_text())
@@ -133,7 +133,8 @@ def inputs(image: Image) -> list[Path]:
 
 
 def sources(text: str) -> list[str]:
-    """The files that a Dockerfile copies from its context, as COPY and ADD name them. Other stages do not count."""
+    """The files that a Dockerfile copies from its context, as COPY and ADD name them. Files that it copies from other
+    stages are omitted."""
     found = []
     for line in re.sub(r"\\\n", " ", text).splitlines():
         words = line.split()
@@ -151,12 +152,12 @@ def levels(chosen: Iterable[Image]) -> list[list[Image]]:
 
 
 def depth(image: Image) -> int:
-    """How many images made here lie below it."""
+    """The number of images made here that lie below the image."""
     return 1 + depth(IMAGES[image.base]) if image.base in IMAGES else 0
 
 
 def build(chosen: Iterable[Image]) -> None:
-    """Make those of the images that the engine does not have."""
+    """Make the images that the engine does not have."""
     with ThreadPoolExecutor() as side_by_side:
         for group in levels(chosen):
             list(side_by_side.map(make, group))

@@ -136,7 +136,7 @@ def containers(name: str, *options: str) -> list[str]:
 
 
 def nodes(name: str) -> list[str]:
-    """The names of the cluster's nodes, which are those of their containers."""
+    """The names of the cluster's nodes. A node has the name of its container."""
     listed = output(["docker", "ps", "--format", "{{.Names}}", "--filter", f"label={LABEL}={name}"])
     return sorted((listed or "").split())
 
@@ -182,7 +182,7 @@ def begin_export(name: str, references: Sequence[str]) -> docker.Export | None:
 def load(name: str, references: Sequence[str], *, alone: bool = False, export: docker.Export | None = None) -> None:
     """Bring images into every node that does not have them by that name; `alone` removes others that were made here.
 
-    `export` is used where it has just the images that are missing.
+    `export` is used if it has exactly the missing images.
     """
     targets = nodes(name)
     if not targets:

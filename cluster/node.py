@@ -41,7 +41,7 @@ def image() -> str:
 
 
 def present() -> str:
-    """The reference of the node image that the engine has; "" where it has none."""
+    """The reference of the node image that the engine has; "" if it has none."""
     names = (pins.OFFICIAL_NODE, f"{pins.IMAGE_PREFIX}/node:{key()}")
     return next(filter(docker.has, names), "")
 

@@ -64,7 +64,7 @@ def files(*roots: Path) -> Iterator[Path]:
 def key(texts: Iterable[str], inputs: Iterable[Path] = (), base: Path = ROOT) -> str:
     """A name for what is made of these texts and files: 12 hex digits that change when any of them does.
 
-    Files count by their path below `base`, their content and whether they are executable.
+    For a file, the key depends on its path below `base`, its content, and whether the file is executable.
     """
     digest = hashlib.sha256()
     for text in texts:

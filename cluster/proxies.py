@@ -20,14 +20,15 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class Program:
-    """A program, and the environment that it finds its libraries by."""
+    """A program, and the environment with which the program finds its libraries."""
 
     path: Path
     environment: Mapping[str, str]
 
 
 def find(name: str) -> Program:
-    """nginx or haproxy, of this machine or of the cache; unpacked where it is missing. Raises StepFailed."""
+    """Find nginx or haproxy on this machine, else in the cache. If the cache lacks it, unpack it there. Raises
+    StepFailed."""
     if installed := shutil.which(name):
         return Program(Path(installed), dict(os.environ))
     folder = pins.cache() / "proxies" / name

@@ -12,7 +12,7 @@ PACKAGE = "redis-tools"
 
 
 def found_server() -> Path | None:
-    """The program redis-server, where it is here already."""
+    """The program redis-server, if it is installed already."""
     if found := shutil.which("redis-server"):
         return Path(found)
     link = link_path()
@@ -25,7 +25,7 @@ def link_path() -> Path:
 
 
 def server() -> Path:
-    """The program redis-server, installed where it is missing."""
+    """Find the program redis-server. Install it if it is missing."""
     if found := found_server():
         return found
     apt.need({"redis-check-rdb": [PACKAGE]}, "tests of the job queue")

@@ -159,7 +159,8 @@ def step(what: str, remedy: str = "") -> Iterator[Step]:
 
 
 def output(args: Sequence[str | Path], *, timeout: float = 30, env: Mapping[str, str] | None = None) -> str | None:
-    """The output of a short command, stripped; None when it fails, is not there or takes over `timeout` seconds."""
+    """The output of a short command, stripped; None if the command fails, does not exist, or takes more than `timeout`
+    seconds."""
     try:
         done = subprocess.run(args, capture_output=True, text=True, timeout=timeout, env=env, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -110,7 +110,7 @@ def download_module(pinned_by: Path, module: str) -> Path:
 
 
 def build(*wanted: Programs) -> None:
-    """Compile those of the programs that are missing; those of a module in one go, since they share most packages."""
+    """Compile the missing programs. Programs of one module are compiled together, since they share most packages."""
     with _building:
         missing = [each for each in wanted if not each.folder.is_dir()]
         if missing:
@@ -149,7 +149,7 @@ def move_programs(source: Path, programs: Programs, target: Path) -> None:
 
 
 def compiled(log: Path) -> int:
-    """How many packages a `go build -v` has compiled: it writes one line for each."""
+    """The number of packages that a `go build -v` has compiled: it writes one line for each package."""
     return sum(1 for line in log.read_text(errors="replace").splitlines() if re.fullmatch(r"[\w.~/-]+", line))
 
 

@@ -1,4 +1,4 @@
-"""Compiles byte code for several versions of Python. Python loads it without reading the source.
+"""Compiles byte code for several versions of Python. Python loads byte code without reading the source.
 
 Pods mount the overlay read-only, so Python cannot store byte code itself. The files have unchecked hashes (PEP 552), so
 their times do not matter.
@@ -20,7 +20,7 @@ MINORS = range(11, 16)
 
 PLACE = "/run/forebay/overlay/server"
 """The folder of the sources, as the byte code has it. When Python loads a file, it replaces this folder by the real
-one."""
+folder of the file."""
 
 COMPILE = f"""
 import json, py_compile, sys

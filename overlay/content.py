@@ -1,6 +1,6 @@
 """Collects the files of the overlay: the server's packages, their metadata, the start file and byte code.
 
-They depend only on server/, protocol/ and the versions of Python whose byte code is added.
+The files depend only on server/, protocol/, and the versions of Python for which byte code is added.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def make_archive(
 
 
 def key() -> str:
-    """Return a tag for the image of this checkout. It changes with every input of the build on this machine."""
+    """Return a tag for the image of this checkout. The tag changes with every input of the build on this machine."""
     versions = [read_version(each) for each in find_interpreters()]
     projects = [pins.ROOT / project / name for project in PROJECTS for name in ("pyproject.toml", "src")]
     return pins.key(versions, pins.files(*projects, FOLDER))

@@ -53,7 +53,7 @@ def counted_writes(metrics: str) -> Requests:
 
 
 def processor_seconds(pid: int) -> float:
-    """Processor time that a process has used, with that of its system calls."""
+    """Processor time that a process has used, with the time of its system calls."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -72,7 +72,7 @@ The endpoint was at zero, and the request started a replica. `status.lastStart` 
 kubectl get iep NAME -o jsonpath='{.status.lastStart}'
 ```
 
-- `downloading`: set `spec.cache`. Without it, each new pod downloads the model again.
+- `downloading`: set `spec.cache`. Without a cache, each new pod downloads the model again.
 - `pulling`: pull the image of vLLM onto the nodes before you need it.
 - Any step: `spec.scaling.minReplicas: 1` keeps a replica, and `spec.scaling.idle: Sleep` keeps one asleep with its
   GPUs.
@@ -88,11 +88,11 @@ kubectl get iep NAME -o jsonpath='{.status.lastStart}'
 - With `spec.auth.secretName`, only the keys of that Secret are valid.
 - Each value of the Secret is one key of at least 16 characters. Two keys in one value do not work. With a shorter key,
   a pod does not start, and the message names the key. A running pod ignores a shorter key.
-- The gateway notices a new or changed key within a minute of the first request with this key. Until then it answers
-  401. The pods can take a minute or two.
+- The gateway notices a new or changed key at most a minute after the first request that uses the key. Until then it
+  answers 401. The pods can take a minute or two.
 - The key of another endpoint gets 401 from the pods, and 404 from the gateway.
 - The event `KeyReplaced` in `kubectl describe iep NAME` means that the Secret was deleted and has a new key.
-- The gateway knows the first 64 keys of an endpoint. The pods know all of them.
+- The gateway knows the first 64 keys of an endpoint. The pods know all keys.
 
 ### 404 model not found
 
@@ -191,6 +191,6 @@ does not exist, or if the Gateway API is not installed.
 
 ### A variable in `env` has no effect
 
-The message of the condition `EnvRecognized` names it, and a similar name if there is one. To list all variables,
-run `python3 /run/forebay/overlay/server/forebay_start.py flags` in a pod of the endpoint.
+The message of the condition `EnvRecognized` names the variable, and a similar name if there is one. To list all
+variables, run `python3 /run/forebay/overlay/server/forebay_start.py flags` in a pod of the endpoint.
 """

@@ -58,7 +58,7 @@ INVALID = [
     ("a revision that climbs", endpoint(revision="a/../b"), "a revision is a commit, a tag or a branch"),
     ("a revision of an image", endpoint(model="oci://a/b:1", revision="v1"), "this model comes from elsewhere"),
     ("a revision of a path", endpoint(model="/a", revision="v1"), "this model comes from elsewhere"),
-    ("two revisions", endpoint(model="hf://a/b:v1", revision="v2"), "name two revisions; keep one"),
+    ("two revisions", endpoint(model="hf://a/b:v1", revision="v2"), "name different revisions; set the revision"),
     (
         "a revision as a variable too",
         endpoint(revision="v1", env=[{"name": "MODEL_REVISION", "value": "v1"}]),
@@ -70,7 +70,7 @@ INVALID = [
         "--revision from spec.args",
     ),
     ("a whole command", endpoint(args=["vllm serve a/b --seed 1"]), "remove `vllm serve` and the model"),
-    ("the model as an argument", endpoint(args=["--model=a/b"]), "the model is set from spec.model; write it there"),
+    ("the model as an argument", endpoint(args=["--model=a/b"]), "spec.model sets the model; write the model there"),
     ("a key as an argument", endpoint(args=["--seed=1", "--api_key k"]), "keys come from spec.auth"),
     ("a bare dash", endpoint(args=["--seed=1", "--"]), "a bare -- ends the flags"),
     ("too many characters of arguments", endpoint(args=5 * ["-" + 4000 * "x"]), "more than 16384 characters"),
@@ -83,7 +83,7 @@ INVALID = [
     (
         "adapters as arguments too",
         with_adapters(ADAPTER, args=["--lora-modules", "b=a/b"]),
-        "are set from spec.adapters; keep one of the two",
+        "use either spec.adapters or these flags",
     ),
     ("a field that does not exist", endpoint(modle="x"), 'unknown field "spec.modle"'),
     ("negative replicas", endpoint(replicas=-1), "greater than or equal to 0"),
@@ -95,7 +95,7 @@ INVALID = [
     (
         "GPUs among the limits",
         endpoint(resources={"limits": {"nvidia.com/gpu": 1}}),
-        "say how many GPUs in spec.gpu.count",
+        "set the number of GPUs in spec.gpu.count",
     ),
     (
         "a request above its limit",
@@ -110,7 +110,11 @@ INVALID = [
     ("a Secret with capitals", endpoint(auth={"secretName": "Keys"}), "the name of a Secret has lower-case letters"),
     ("an annotation with a space", endpoint(service={"annotations": {"a b": "c"}}), "the name of an annotation"),
     ("an unknown auth mode", endpoint(auth={"mode": "Basic"}), 'supported values: "APIKey", "None"'),
-    ("a Secret without keys in use", endpoint(auth={"mode": "None", "secretName": "s"}), "takes no auth.secretName"),
+    (
+        "a Secret without keys in use",
+        endpoint(auth={"mode": "None", "secretName": "s"}),
+        "auth.secretName needs auth.mode APIKey",
+    ),
     ("an invalid port", endpoint(service={"port": 70000}), "less than or equal to 65535"),
     ("an invalid Service type", endpoint(service={"type": "Internal"}), "Unsupported value"),
     ("an image with a space", endpoint(image="my image"), "an image's name has no spaces"),
@@ -136,7 +140,7 @@ INVALID = [
         endpoint(gpu={"resource": "example.com/npu", "product": "X"}),
         "choose nodes with other devices by pod.nodeSelector",
     ),
-    ("two caches", endpoint(cache={"claimName": "a", "size": "1Gi"}), "give one of them"),
+    ("two caches", endpoint(cache={"claimName": "a", "size": "1Gi"}), "set only one of these fields"),
     ("a class without a size", endpoint(cache={"storageClassName": "a"}), "give cache.size as well"),
     ("an invalid size", endpoint(cache={"size": "big"}), "a size is a number with a unit"),
     ("a negative size", endpoint(cache={"size": "-1Gi"}), "a size is a number with a unit"),
@@ -159,7 +163,7 @@ INVALID = [
     (
         "adapters from two places",
         with_adapters(ADAPTER, env=[{"name": "LORA_MODULES", "value": "[]"}]),
-        "are set from spec.adapters; keep one of the two",
+        "use either spec.adapters or these variables",
     ),
     ("hosts without a Gateway", endpoint(route={"hostnames": ["a.example.com"]}), "give route.parentRefs as well"),
     (

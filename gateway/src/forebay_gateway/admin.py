@@ -22,7 +22,8 @@ def serve_ops(
 ) -> AbstractAsyncContextManager[None]:
     """Answer /healthz, /readyz, /metrics and /held on HOST:PORT (no host: every address) until the context ends.
 
-    While the job store is away, /readyz still answers 200, with `job_trouble` as its text: other requests are served.
+    While the job store does not answer, /readyz still answers 200, with `job_trouble` as its text: other requests are
+    served.
     """
 
     async def healthz(_: web.Request) -> web.Response:

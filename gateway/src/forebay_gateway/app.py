@@ -107,7 +107,7 @@ class GatewayApp:
             await close(self._connections)
 
     async def _serve(self) -> None:
-        """Serve once the watches are synced. Before that, every key would be refused, also those of jobs."""
+        """Serve once the watches are synced. Before that, every key would be refused, also the keys of jobs."""
         for each in self._watches:
             await each.synced.wait()
         if self._parsed.jobs != "off":

@@ -29,7 +29,7 @@ class Listeners:
         self._changed.set()
 
     async def open_shared(self, port: int) -> None:
-        """Listen on the shared port, for requests to all endpoints. Raises OSError where that fails."""
+        """Listen on the shared port, for requests to all endpoints. Raises OSError if that fails."""
         self._open[port] = (None, await self._listen(port, None))
 
     async def run(self) -> None:

@@ -23,7 +23,8 @@ M_MMAP_THRESHOLD, LARGE_PIECE = -3, 1 << 20
 
 
 def raise_descriptors() -> int:
-    """Raise the soft limit of open files to the hard one, and return it: a container may begin with 1,024."""
+    """Raise the soft limit of open files to the hard limit, and return the new limit. A container may begin with
+    1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -34,7 +35,7 @@ def raise_descriptors() -> int:
 def fit_connections(limits: Limits, descriptors: int) -> Limits:
     """Reduce the limit of connections to the available descriptors: one for the client and one for the pod.
 
-    Raises SystemExit where fewer than MIN_CONNECTIONS would be left.
+    Raises SystemExit if fewer than MIN_CONNECTIONS would be left.
     """
     fitting = (descriptors - OTHER_DESCRIPTORS) // 2
     if fitting < MIN_CONNECTIONS:

@@ -67,7 +67,8 @@ class ApiClient:
     async def close(self) -> None:
         """Abort all connections, including those of running requests and watches.
 
-        Call it before you cancel them: cancelling starts a TLS shutdown, which may not be over when the loop ends.
+        Call this method before you cancel requests and watches: a cancellation starts a TLS shutdown, which may not be
+        over when the loop ends.
         """
         await self._api.close()
 
@@ -81,7 +82,8 @@ class ApiClient:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Any:
-        """Send a request, and return the JSON of the answer. After 429 it is retried at the time in Retry-After.
+        """Send a request, and return the JSON of the answer. After 429 the request is retried at the time in
+        Retry-After.
 
         Raises:
             ApiServerError: the API server refused, or did not answer.
@@ -208,7 +210,8 @@ def _read_retry_delay(retry_after: str | None) -> float:
 def _read_message(answer: Mapping[str, Any]) -> str:
     """The API server's message, with sorted causes.
 
-    The API server lists several causes in a random order. A status with them would change at each pass.
+    The API server lists several causes in a random order. In that order, a status that quotes the message would change
+    at each pass.
     """
     message = str(answer.get("message", ""))
     causes = (answer.get("details") or {}).get("causes") or []

@@ -1,6 +1,6 @@
 """Names that operator and gateway share.
 
-Labels, annotations, groups and ports: one side writes them, and the other side reads them.
+These are labels, annotations, groups and ports: one side writes them, and the other side reads them.
 """
 
 GROUP = "forebay.dev"

@@ -1,6 +1,6 @@
 """Looks up conditions in the status of Kubernetes objects.
 
-The operator reads those of Deployments, pods and routes, and the gateway those of endpoints.
+The operator reads the conditions of Deployments, pods and routes. The gateway reads the conditions of endpoints.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def find_condition(status: Mapping[str, Any] | None, kind: str) -> Mapping[str, Any]:
-    """The condition of a type in a status; empty where there is none."""
+    """The condition of a type in a status; empty if there is none."""
     conditions = (status or {}).get("conditions") or ()
     return next((condition for condition in conditions if condition.get("type") == kind), {})
 

@@ -133,9 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def shorten_kopf(record: logging.LogRecord) -> bool:
-    """Remove tracebacks from kopf's log records: its watches end with transient errors, and the message names them.
+    """Remove tracebacks from kopf's log records: kopf's watches end with transient errors, and the message names these
+    errors.
 
-    It also drops the record that kopf ignores signals, which is intended in a thread.
+    Returns False for the record that says that kopf ignores signals: in a thread, kopf is meant to ignore them.
     """
     if record.name.startswith("kopf."):
         record.exc_info = None

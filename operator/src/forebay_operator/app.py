@@ -53,7 +53,7 @@ CONNECT_RETRY_INTERVAL = 2.0
 
 
 class Operator:
-    """The process. It stands by until it holds the lease, then it leads."""
+    """The operator's process. It stands by until it holds the lease, and then leads."""
 
     def __init__(self, parsed: argparse.Namespace) -> None:
         self._parsed = parsed
@@ -106,7 +106,7 @@ class Operator:
         await self._lead(cluster, candidate)
 
     async def _lead(self, cluster: Cluster, candidate: Candidate) -> None:
-        """Run all parts until the stop. Raises SystemExit where the lease is lost."""
+        """Run all parts until the stop. Raises SystemExit if the lease is lost."""
         parsed = self._parsed
         source = EventSource(WorkQueue(tenant_of=itemgetter(0)), parsed.watch_namespaces)
         renewing = asyncio.create_task(candidate.keep_renewing())
@@ -262,7 +262,7 @@ class LeadingOperator:
 
 
 async def _first(waiting: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
-    """Wait for the coroutine or the stop. Returns the result, or None where the stop came first."""
+    """Wait for the coroutine or the stop. Returns the result, or None if the stop came first."""
     tasks = asyncio.create_task(waiting), asyncio.create_task(stop.wait())
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

@@ -13,7 +13,7 @@ MAX_JSON_DIGITS = 19
 def parse_json(text: str) -> Any:
     """Parse a JSON text.
 
-    Raises ValueError where it is not JSON, is nested too deep, or has a number of more than MAX_JSON_DIGITS digits.
+    Raises ValueError if it is not JSON, is nested too deep, or has a number of more than MAX_JSON_DIGITS digits.
     """
     try:
         return json.loads(text, parse_int=_parse_int)

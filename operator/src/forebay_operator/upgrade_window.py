@@ -33,7 +33,7 @@ class UpgradeWindow:
     zone: str
 
     def is_open(self, now: datetime) -> bool:
-        """Whether the window is open. `now` has a time zone."""
+        """Whether the window is open at `now`, which has a time zone."""
         local = now.astimezone(ZoneInfo(self.zone))
         at, today = local.time(), local.weekday()
         if self.start < self.end:

@@ -39,12 +39,12 @@ class WorkQueue(Generic[Item]):
 
     @property
     def depth(self) -> int:
-        """Keys that wait for a worker."""
+        """The number of keys that wait for a worker."""
         return len(self._waiting)
 
     @property
     def retries(self) -> int:
-        """Keys that failed and wait for their retry."""
+        """The number of keys that failed and wait for their retry."""
         return len(self._retry_timers)
 
     def stalled_for(self) -> float:
@@ -63,7 +63,7 @@ class WorkQueue(Generic[Item]):
             self._arrivals.put_nowait(None)
 
     def add_later(self, key: Item, delay: float) -> None:
-        """Queue a key in `delay` seconds. Of several delays for one key the earliest counts, as with client-go's
+        """Queue a key in `delay` seconds. If a key has several delays, the earliest applies, as with client-go's
         AddAfter."""
         loop = asyncio.get_running_loop()
         if timer := self._later_timers.get(key):

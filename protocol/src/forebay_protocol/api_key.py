@@ -1,6 +1,6 @@
 """Reads the API key of a request, and defines the minimum length of keys.
 
-Gateway and server read requests with it. Operator and server ignore shorter keys.
+Gateway and server read requests with this module. Operator and server ignore shorter keys.
 """
 
 MIN_KEY_LENGTH = 16

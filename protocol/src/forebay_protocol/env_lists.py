@@ -60,7 +60,7 @@ def read_list_items(value: str, variable: str = "") -> list[str]:
 def read_lora_modules(value: str) -> list[LoraModule]:
     """The adapters in LORA_MODULES: a list of NAME=PATH or {"name", "path"}.
 
-    As in vLLM's LoRAParserAction, an item with "=" and without "," is NAME=PATH. Items that vLLM cannot parse are
+    An item with "=" and without "," is NAME=PATH, as in vLLM's LoRAParserAction. Items that vLLM cannot parse are
     omitted.
     """
     try:

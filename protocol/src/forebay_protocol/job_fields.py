@@ -1,4 +1,5 @@
-"""Fields of a RunPod job that Forebay rejects. The gateway checks submissions with it, and a pod its own /runsync."""
+"""Fields of a RunPod job that Forebay rejects. The gateway checks submissions with this table, and a pod checks
+requests to its own /runsync."""
 
 UNSUPPORTED_JOB_FIELDS = {
     "s3Config": "s3Config is not supported. Remove it, and read the output in the job's result.",

@@ -13,7 +13,8 @@ EXIT_CONFIGURATION = 78
 """Exit status of a server that a restart would not fix: EX_CONFIG of sysexits.h."""
 
 WORKER_ID = "x-runpod-worker-id"
-"""Header with the pod's name. Answers have it. The gateway sends a request with this header to the named pod."""
+"""Header with the pod's name. Answers have this header. The gateway sends a request with this header to the named
+pod."""
 
 JOB_LINES = "application/x-ndjson"
 """The media type by which the gateway gets the items of a job's output from /runsync one by one, as lines of JSON."""

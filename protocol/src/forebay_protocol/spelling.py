@@ -6,14 +6,15 @@ Messages about unknown fields, paths, variables and values use it.
 from collections.abc import Iterable
 
 SHORT, MEDIUM = 2, 5
-"""A name of up to SHORT letters allows no edit. One of up to MEDIUM letters allows one edit. Longer names allow two."""
+"""A name of up to SHORT letters allows no edit. A name of up to MEDIUM letters allows one edit. Longer names allow two
+edits."""
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str:
     """Find the known name that `name` is a misspelling of. Returns "" if there is none.
 
-    A name that is equal after `fold` is the nearest. Of several names with the same distance, it is
-    the first in the alphabet.
+    A name that is equal after `fold` is the nearest. Of several names with the same distance, the first in the alphabet
+    is the nearest.
     """
     known, folded = list(known), fold(name)
     if alike := min((other for other in known if other != name and fold(other) == folded), default=""):
@@ -30,7 +31,8 @@ def fold(name: str) -> str:
 
 
 def edit_distance(left: str, right: str, limit: int) -> int:
-    """The number of letters to insert, delete, replace or swap with the next; limit + 1 if it is more than `limit`.
+    """The number of letters to insert, delete, replace or swap with the next letter; limit + 1 if this is more than
+    `limit`.
 
     This is the optimal string alignment distance. Python's difflib computes a ratio instead, by which all names of one
     vendor's variables are similar.

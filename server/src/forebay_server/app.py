@@ -54,7 +54,7 @@ class ServerProcess:
     fork_engine: bool = False
     """Whether the engine's process must be forked: see launch.may_fork."""
     chat_template: bool = False
-    """Whether the user gave a chat template. The warm-up then checks it."""
+    """Whether the user gave a chat template. The warm-up then checks the template."""
     _requests: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     """The warm-up requests. The first one is the probe of the idle engine."""
     _keeper: asyncio.Task[None] | None = None
@@ -139,7 +139,8 @@ def current() -> ServerProcess:
 
 
 class ForebayMiddleware(AuthMiddleware):
-    """The middleware as vLLM creates it, with RunPod's jobs behind it."""
+    """AuthMiddleware in a form that vLLM can create with `app` alone. Requests then pass through the handler of
+    RunPod's jobs."""
 
     def __init__(self, app: App) -> None:
         process = current()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from forebay_server.asgi import App, Message, Scope
 
 STOP_TIMEOUT = 5.0
-"""How long a request that is ended early may take to stop. vLLM stops generating when the client disconnects. After a
-cancellation it would go on generating in a separate task."""
+"""Seconds that a request that is ended early may take to stop. vLLM stops generating when the client disconnects. After
+a cancellation it would go on generating in a separate task."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Reads the memory of the pod's GPUs without initializing CUDA in this process, as vLLM's processes do that.
+"""Reads the memory of the pod's GPUs without CUDA in this process: vLLM's processes initialize CUDA.
 
 The command line compares it with the model's need before the start.
 """
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def memory() -> list[int]:
-    """Bytes of each GPU; [] on a CPU or where vLLM cannot read them."""
+    """Bytes of each GPU; [] on a CPU, or if vLLM cannot read the GPUs."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cuda_alike():

@@ -94,5 +94,5 @@ async def validation_error(request: Request, error: Exception) -> Response:
 
 
 def is_local_file(error: Exception) -> bool:
-    """Whether vLLM rejected the URL of a file in this pod, by RuntimeError."""
+    """Whether the error is the RuntimeError by which vLLM rejects the URL of a local file."""
     return isinstance(error, RuntimeError) and str(error).startswith("Cannot load local files")

@@ -40,7 +40,7 @@ def installed_version() -> str:
 
 
 def serve_parser() -> argparse.ArgumentParser:
-    """The parser of `vllm serve`. It raises UsageError where vLLM's would end the process."""
+    """The parser of `vllm serve`. It raises UsageError if vLLM's would end the process."""
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     class RaisingParser(FlexibleArgumentParser):  # type: ignore[misc]
@@ -131,7 +131,8 @@ def problem_between(parsed: argparse.Namespace) -> str:
 def registered(name: str) -> list[str]:
     """The values that this vLLM and its plugins know for the flag `name`; [] if vLLM has no list of them.
 
-    vLLM's parser accepts any text. vLLM itself checks it only after it has read the model's configuration or weights.
+    vLLM's parser accepts any text. vLLM itself checks the value only after it has read the model's configuration or
+    weights.
     """
     from vllm.plugins import load_general_plugins
 
@@ -243,7 +244,7 @@ def is_error(answer: Any) -> bool:
 
 
 def requests_by_engine(engine_client: Any) -> Callable[[], dict[int, int]]:
-    """Returns a function that counts the unfinished requests of each engine, for EngineWatch.
+    """Return a function that counts the unfinished requests of each engine, for EngineWatch.
 
     With data parallelism in one API server, the engines' client knows which engine has which request
     (DPLBAsyncMPClient.reqs_in_flight in vLLM 0.26 to 0.33).
@@ -272,7 +273,8 @@ async def wake_up(engine_client: Any, tags: list[str] | None) -> bool:
 
 
 def token_id_of(engine_client: Any) -> Callable[[str], int | None]:
-    """Returns a function that finds the ID of the token for a text; None if the tokenizer splits it into several."""
+    """Return a function that finds the ID of the token for a text. The function returns None if the tokenizer splits
+    the text into several tokens."""
     try:
         tokenizer = engine_client.get_tokenizer()
     except ValueError:  # --skip-tokenizer-init
@@ -294,7 +296,8 @@ def _unknown(tokenizer: Any) -> int | None:
 
 
 def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Decorate `endpoint` like vLLM's own: it stops when the client disconnects, and counts in the server's load."""
+    """Decorate `endpoint` like vLLM's own endpoints: it stops when the client disconnects, and is counted in the
+    server's load."""
     from vllm.entrypoints.serve.utils.api_utils import load_aware_call, with_cancellation
 
     decorated: Callable[..., Awaitable[Any]] = with_cancellation(load_aware_call(endpoint))
@@ -302,7 +305,8 @@ def cancelled_with_its_client(endpoint: Callable[..., Awaitable[Any]]) -> Callab
 
 
 def counted_as_load(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Count `endpoint` in the server's load only. Its answer stops automatically when the client disconnects."""
+    """Count `endpoint` in the server's load only. The answer of `endpoint` stops automatically when the client
+    disconnects."""
     from vllm.entrypoints.serve.utils.api_utils import load_aware_call
 
     counted: Callable[..., Awaitable[Any]] = load_aware_call(endpoint)
@@ -312,8 +316,8 @@ def counted_as_load(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Aw
 def inspect_models_here() -> None:
     """Make vLLM inspect model classes in this process.
 
-    By default it does so in a subprocess, so that CUDA is not initialized here. On a CPU that only costs 6 s, because
-    the subprocess imports vLLM again.
+    By default vLLM uses a subprocess, so that CUDA is not initialized here. On a CPU the subprocess only costs 6 s,
+    because it imports vLLM again.
     """
     from vllm.model_executor.models import registry
 
@@ -323,8 +327,8 @@ def inspect_models_here() -> None:
 def fork_engine() -> None:
     """Make vLLM fork the engine's process. Call it right before the start: vLLM's CPU platform sets "spawn".
 
-    Like a spawned process, the fork loads the general plugins again after it has set up its log again. The journal then
-    listens to that log.
+    The forked process sets up its log, and then loads the general plugins again, as a spawned process does. So the
+    journal's plugin can attach to the new log.
     """
     from vllm import plugins
 

@@ -99,7 +99,7 @@ def test_the_ca_bundle_is_mounted_and_named_in_variables() -> None:
         ({"env": [{"name": "A", "value": 1}]}, "its value is not text"),
         (
             {"env": [{"name": "MODEL_NAME", "value": "a"}]},
-            "server.env: MODEL_NAME is refused: it is set from spec.model",
+            "server.env: MODEL_NAME is refused: spec.model sets it",
         ),
         ({"env": [{"name": "FOREBAY_AUTH", "value": "a"}]}, "server.env: FOREBAY_AUTH is refused"),
         ({"env": [{"name": "MAX_CONCURRENCY", "value": "1"}]}, "it belongs to one endpoint"),

@@ -167,7 +167,7 @@ def test_a_served_name_from_a_secret_is_unknown_to_the_operator() -> None:
             "spec.env: VLLM_API_KEY is refused: keys come from spec.auth",
         ),
         ({"env": [{"name": "FOREBAY_AUTH", "value": "None"}]}, "FOREBAY_AUTH is refused"),
-        ({"auth": {"mode": "None", "secretName": "s"}}, "spec.auth: mode None takes no secretName"),
+        ({"auth": {"mode": "None", "secretName": "s"}}, "spec.auth: secretName needs mode APIKey"),
         ({"auth": {"secretName": "/model"}}, "spec.auth.secretName: '/model' can't be the name of a Secret"),
         ({"model": "pvc://claim/../etc"}, "spec.model: 'pvc://claim/../etc' is neither"),
         ({"model": "s3://"}, "spec.model: 's3://' is neither"),
@@ -189,7 +189,7 @@ def test_a_served_name_from_a_secret_is_unknown_to_the_operator() -> None:
         ({"revision": "v1", "args": ["--revision v1"]}, "spec.args: --revision is refused"),
         ({"args": ["--api_key=k"]}, "spec.args: --api-key is refused: keys come from the endpoint's Secret"),
         ({"args": ["--seed 1 --port 9"]}, "spec.args: --port is refused: the Service reaches the server on its port"),
-        ({"args": ["--model", "a/b"]}, "spec.args: --model is refused: it is set from spec.model"),
+        ({"args": ["--model", "a/b"]}, "spec.args: --model is refused: spec.model sets it"),
         ({"args": ["serve", "a/b"]}, "spec.args: 'serve' belongs to no flag; remove `vllm serve`"),
         ({"args": ["--"]}, "spec.args: a bare -- ends the flags"),
         ({"args": ["--chat-template 'a"]}, 'spec.args: "--chat-template \'a": no closing quotation'),
@@ -197,7 +197,7 @@ def test_a_served_name_from_a_secret_is_unknown_to_the_operator() -> None:
         ({"args": ["--seed", 1]}, "spec.args[1]: 1 is not text"),
         (
             {"args": ["--no-enable-lora"], "adapters": [{"name": "a", "source": "a/b"}]},
-            "spec.args: --no-enable-lora is refused: it is set from spec.adapters",
+            "spec.args: --no-enable-lora is refused: spec.adapters sets it",
         ),
         (
             {"adapters": [{"name": "a", "source": "hf://a/b:v1"}]},
@@ -231,7 +231,7 @@ def test_a_served_name_from_a_secret_is_unknown_to_the_operator() -> None:
         ({"adapters": [{"name": "org/model", "source": "a/b"}]}, "'org/model' is the name of the model itself"),
         (
             {"adapters": [{"name": "a", "source": "b/c"}], "env": [{"name": "LORA_MODULES", "value": "[]"}]},
-            "spec.env: LORA_MODULES is refused: it is set from spec.adapters",
+            "spec.env: LORA_MODULES is refused: spec.adapters sets it",
         ),
         ({"cache": {"claimName": "a", "size": "1Gi"}}, "spec.cache: claimName names an existing claim"),
         ({"gpu": {"resource": "example.com/npu", "product": "X"}}, "no label is known for example.com/npu"),

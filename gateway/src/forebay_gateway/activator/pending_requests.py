@@ -28,8 +28,8 @@ PROBE_INTERVAL = 0.2
 """Seconds between two probes of starting pods."""
 
 IDLE_SECONDS = 1.0
-"""Seconds of the wait for a change while there is no pod to probe. After it, an endpoint that is still at zero is woken
-again."""
+"""Seconds of the wait for a change while there is no pod to probe. After this wait, an endpoint that is still at zero
+is woken again."""
 
 Find = Callable[[Sequence[Address]], Awaitable[list[Address]]]
 Waking = Callable[[EndpointKey], Awaitable[None]]
@@ -188,14 +188,15 @@ class Activator:
             del self._tasks[key], self._waiting[key]
 
     async def _find(self, key: EndpointKey) -> list[Address]:
-        """Pods that can be tried: ready according to Kubernetes, or else according to their own answer."""
+        """The pods that can be tried: pods that are ready according to Kubernetes, or else according to their own
+        answer."""
         if ready := self._balancer.usable(self._directory.ready(key)):
             return ready
         return await self._find_ready(self._balancer.usable(self._directory.unready(key)))
 
 
 def find_refusal(endpoint: Endpoint | None, name: str) -> ApiError | None:
-    """The reason not to wait for an endpoint without ready pods; None where a request should wait."""
+    """The reason not to wait for an endpoint without ready pods; None if a request should wait."""
     if endpoint is None:
         return errors.no_endpoint(name)
     if endpoint.off:

@@ -1,7 +1,7 @@
 """Scales an endpoint from 0 to 1 through the scale subresource. The activator calls it.
 
-It writes only if the endpoint has not changed since it was read. So it works while the operator is down, and never
-undoes another change.
+The module writes only if the endpoint has not changed since it was read. So scaling up works while the operator is
+down, and never undoes another change.
 """
 
 import logging

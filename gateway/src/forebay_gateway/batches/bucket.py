@@ -73,9 +73,9 @@ class StoredObject:
 class Bucket:
     """Objects below the prefix, in the folder that `find_folder` returns.
 
-    Every method raises Unavailable where the bucket does not answer, and while the folder is unknown (None).
+    Every method raises Unavailable if the bucket does not answer, and while the folder is unknown (None).
 
-    Raises ValueError where the settings are invalid.
+    Raises ValueError if the settings are invalid.
     """
 
     def __init__(self, settings: BucketSettings, find_folder: Callable[[], str | None] = str) -> None:

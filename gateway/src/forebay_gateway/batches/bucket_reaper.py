@@ -1,6 +1,7 @@
-"""Deletes objects in the bucket that belong to no file. Expired files, deleted endpoints and dead gateways leave them.
+"""Deletes objects in the bucket that belong to no file. Expired files, deleted endpoints and dead gateways leave such
+objects.
 
-The job services run it. A lease lets one gateway do it at a time.
+The job services run it. A lease lets one gateway at a time delete objects.
 """
 
 import asyncio
@@ -43,7 +44,8 @@ async def reap_forever(files: FileStore, bucket: Bucket, upload_seconds: float) 
 
 
 async def reap(documents: DocumentStore, bucket: Bucket, now: float, after: float) -> int:
-    """Delete objects without a file that are older than `after` seconds. Returns how many. Raises Unavailable."""
+    """Delete objects without a file that are older than `after` seconds. Returns the number of deleted objects. Raises
+    Unavailable."""
     count, orphans, folder = 0, list[str](), ""
     parts: frozenset[str] = frozenset()
     async for each in bucket.objects(FILES_FOLDER):

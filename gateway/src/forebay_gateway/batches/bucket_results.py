@@ -1,11 +1,11 @@
 """Stores the answers of a batch whose files are in the bucket. The batch processor calls it.
 
 Answers collect in documents. At one MiB they become a part of the output file and a part of the error file, which
-`BucketProgress` lists. Where the documents have no room, answers collect in memory. If that gateway dies, the next one
-reads them from their jobs.
+`BucketProgress` lists. Where the documents have no room, answers collect in memory. If the gateway dies, the next
+gateway reads these answers from their jobs.
 
 A gateway that dies between two steps loses nothing. The reaper deletes parts that no `BucketProgress` lists. A result
-that is in a part and still in a document counts once.
+that is in a part and still in a document is counted once.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class BucketProgress:
     Attributes:
         done: one bit for each request; the first is the lowest bit of the first byte.
         parts: the parts of the output file ("+") and of the error file ("-").
-        counts: the number of results in each.
+        counts: the number of results in the output file and in the error file.
     """
 
     done: bytearray
@@ -67,7 +67,7 @@ class BucketProgress:
 
 
 def read_progress(text: str | None, total: int) -> BucketProgress:
-    """Parse the progress of a batch with `total` requests; a new one where there is no document."""
+    """Parse the progress of a batch with `total` requests; a new one if there is no document."""
     if text is None:
         return BucketProgress(bytearray((total + 7) // 8))
     document = json.loads(text)
@@ -76,7 +76,7 @@ def read_progress(text: str | None, total: int) -> BucketProgress:
 
 
 class BucketResults(Results):
-    """Results in the bucket. About one MiB of them is in memory while a part is written."""
+    """Results in the bucket. About one MiB of results is in memory while a part is written."""
 
     def __init__(self, files: FileStore, key: EndpointKey, batch: ApiObject, lock: asyncio.Lock) -> None:
         super().__init__(files, key, batch, lock)

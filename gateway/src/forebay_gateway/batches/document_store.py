@@ -15,11 +15,11 @@ DOCUMENT_OVERHEAD = 400
 """Bytes of memory that a document takes in addition to its text."""
 
 STORED, PROGRESS = "stored", "progress"
-"""Kinds of documents that list objects in the bucket: the parts of a file, and those of a running batch's results."""
+"""Kinds of documents that list objects in the bucket: the parts of a file, and the parts of a running batch's
+results."""
 
 BUCKET_KINDS = frozenset({STORED, PROGRESS})
-"""Kinds that count against the bucket's budget, with their text and the bytes of their objects. documents.lua has them
-too."""
+"""Kinds whose text and objects use the bucket's budget. documents.lua lists these kinds too."""
 
 
 class DocumentStore(ABC):
@@ -38,12 +38,12 @@ class DocumentStore(ABC):
         objects_size: int = 0,
         lease: str = "",
     ) -> None:
-        """Store a document for `seconds`. It replaces a document of the same name.
+        """Store a document for `seconds`, in place of a document of the same name.
 
-        Raises Full if it is `bounded` and there is no room.
+        Raises Full if `bounded` is true and there is no room.
 
         Args:
-            objects_size: the bytes of the objects that it lists, which count in addition to its text.
+            objects_size: the bytes of the objects that the document lists. They use the budget in addition to its text.
             lease: the name of a lease that this gateway must still hold. Raises Lost if it does not.
         """
 
@@ -77,7 +77,7 @@ class DocumentStore(ABC):
 
 
 def size_of(text: str) -> int:
-    """Bytes that a document counts against the budget: its size in the memory of a gateway that reads it."""
+    """The bytes of the budget that a document uses: its size in the memory of a gateway that reads it."""
     return memory_of(text) + DOCUMENT_OVERHEAD
 
 

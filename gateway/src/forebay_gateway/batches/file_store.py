@@ -39,7 +39,7 @@ class FileStore:
         self._deleting: set[asyncio.Task[None]] = set()
 
     async def find(self, key: EndpointKey, file_id: str) -> ApiObject | None:
-        """The metadata of a file; None where there is no such file."""
+        """The metadata of a file; None if there is no such file."""
         text = await self.documents.get(key, "file", file_id)
         return None if text is None else dict(json.loads(text))
 
@@ -64,7 +64,7 @@ class FileStore:
         return BucketContent(self.bucket, file_folder(key, file_id), parse_parts(json.loads(parts)))
 
     async def put_text(self, key: EndpointKey, file: ApiObject, content: str, *, bounded: bool = True) -> None:
-        """Store a file in documents. Raises Full if it is `bounded` and there is no room."""
+        """Store a file in documents. Raises Full if `bounded` is true and there is no room."""
         seconds = file["expires_at"] - time.time()
         await self.documents.put(key, "content", file["id"], content, seconds, bounded=bounded)
         await self.documents.put(key, "file", file["id"], json.dumps(file), seconds, bounded=False)
@@ -77,7 +77,7 @@ class FileStore:
     async def put_parts(
         self, key: EndpointKey, file: ApiObject, parts: list[ContentPart], *, bounded: bool = True
     ) -> None:
-        """Store a file whose parts are in the bucket. Raises Full if it is `bounded` and there is no room."""
+        """Store a file whose parts are in the bucket. Raises Full if `bounded` is true and there is no room."""
         seconds = file["expires_at"] - time.time()
         text, size = json.dumps(render_parts(parts)), file["bytes"]
         await self.documents.put(key, STORED, file["id"], text, seconds, bounded=bounded, objects_size=size)
@@ -117,7 +117,7 @@ class FileStore:
         await asyncio.wait({task}, timeout=ABANDON_SECONDS)
 
     async def commit(self, key: EndpointKey, file: ApiObject, writer: FileWriter) -> None:
-        """Store an uploaded file whose parts are written. Where that fails, its parts are deleted. Raises Full."""
+        """Store an uploaded file whose parts are written. If that fails, delete the parts. Raises Full."""
         try:
             await self.put_parts(key, file, writer.parts)
         except (Full, Unavailable):

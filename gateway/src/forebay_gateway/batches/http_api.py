@@ -318,7 +318,7 @@ def _new_file(upload: UploadFields, size: int, file_id: str) -> ApiObject:
 
 
 def _read_output_retention(expiry: object) -> int | None:
-    """The seconds for which a batch's files are kept; None where the request has none. Raises Refused."""
+    """The seconds for which a batch's files are kept; None if the request has none. Raises Refused."""
     if expiry is None:
         return None
     seconds = expiry.get("seconds") if isinstance(expiry, dict) and expiry.get("anchor") == objects.ANCHOR else None

@@ -14,7 +14,7 @@ from forebay_gateway.jobs.store import Full, Unavailable
 from forebay_kube.endpoint_key import EndpointKey
 
 ROOM_SECONDS = 60.0
-"""Seconds for which a batch waits for memory. Then it pauses as for a store that does not answer."""
+"""Seconds for which a batch waits for memory. Then the batch pauses, as for a store that does not answer."""
 
 LINE_COPIES = 9
 """Memory of a large line until it is a job, as a multiple of its bytes: once as bytes, and twice as a text with up to

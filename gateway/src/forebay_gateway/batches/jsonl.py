@@ -1,4 +1,4 @@
-"""Parses the lines of a batch's input file, and renders those of its output and error files.
+"""Parses the lines of a batch's input file, and renders the lines of its output and error files.
 
 The batch processor and the writers of results call it.
 """
@@ -203,7 +203,7 @@ def batch_error(code: str, message: str, param: str | None = None, line: int | N
 def _check_line(
     line: bytearray, endpoint: str, seen: set[bytes], bounds: LineBounds
 ) -> tuple[str, str, str | None] | None:
-    """Check a line. Returns code, message and param of its error, None where it is valid."""
+    """Check a line. Returns code, message and param of its error, None if it is valid."""
     try:
         content = _LINE.decode(line)
     except msgspec.ValidationError:
@@ -236,14 +236,14 @@ def _check_line(
 
 
 def job_input(endpoint: str, request: Request) -> str:
-    """The input of the job for a request. It requests the status and the body of the server's answer."""
+    """The input of the job for a request. This input asks for the status and the body of the server's answer."""
     return f'{{"route": {json.dumps(endpoint)}, "method": "POST", "whole_answer": true, "body": {request.body}}}'
 
 
 def render_result(custom_id: str, job: Job | None) -> tuple[bool, str]:
     """Render the line of a request in the output or error file. Returns whether the request succeeded, and the line.
 
-    `job` is None where the job was purged or lost.
+    `job` is None if the job was purged or lost.
     """
     record: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id}
     if job and job.state is State.COMPLETED and len(job.output) == 1:

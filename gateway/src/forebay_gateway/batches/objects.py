@@ -19,7 +19,7 @@ MIN_RETENTION, MAX_RETENTION = HOUR, 30 * DAY
 """Seconds for which a client may request to keep a file, as at OpenAI."""
 
 ANCHOR = "created_at"
-"""The moment from which these seconds count. There is no other anchor."""
+"""The moment at which these seconds begin. There is no other anchor."""
 
 BATCH_RETENTION = 30 * DAY
 """Seconds for which a batch object is kept."""

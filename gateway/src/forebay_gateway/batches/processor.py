@@ -1,7 +1,8 @@
 """Processes batches: each line of an input file becomes a job, and its result becomes a line of an output file.
 
-Any gateway may process any batch; a lease lets one gateway do it at a time. Results are stored, so another gateway can
-continue: a line with a result is not run again, and a submitted job is found by its ID, which follows from its line.
+Any gateway may process any batch. A lease lets one gateway at a time process a batch. Results are stored, so another
+gateway can continue: a line with a result is not run again, and a submitted job is found by its ID, which follows from
+its line.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ MAX_RUNNING_BATCHES = 2 * BATCHES_AT_ONCE
 other namespaces do not use, and at least one."""
 
 CHECKED_PER_POLL = 50
-"""The most waiting batches of which one poll checks whether they are over."""
+"""The most waiting batches that one poll checks for their end."""
 
 BATCH_LEASE = 10.0
 BATCH_POLL_INTERVAL = 1.0
@@ -64,7 +65,7 @@ RETURNED_LEASE = 0.001
 """Seconds of a lease that ends immediately. A gateway takes such a lease to release a batch."""
 
 BUCKET_WAIT = 3600.0
-"""Seconds after the expiry of a batch that needs the bucket. Until then it is left to gateways with a bucket."""
+"""Seconds after the expiry of a batch that needs the bucket. Until then the batch is left to gateways with a bucket."""
 
 MIN_BATCH_RETRY_DELAY, MAX_BATCH_RETRY_DELAY = 2.0, 60.0
 """Seconds until a retry of a batch whose store or bucket did not answer. The delay doubles each time."""
@@ -159,7 +160,7 @@ class BatchProcessor:
         return not self._places.has_room(key[0], 1) or self._running[key] >= BATCHES_AT_ONCE // 2
 
     async def _is_over(self, key: EndpointKey, batch_id: str) -> bool:
-        """Whether a waiting batch is cancelled, expired or gone, so that it only has to be closed."""
+        """Whether a waiting batch is cancelled, expired or gone. Then the batch only has to be closed."""
         if await self._documents.get(key, "cancel", batch_id) is not None:
             return True
         record = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")
@@ -176,7 +177,7 @@ class BatchProcessor:
         self._tasks[batch_id] = asyncio.create_task(self._process(key, batch_id))
 
     async def _is_for_others(self, key: EndpointKey, batch_id: str) -> bool:
-        """Whether a batch needs a bucket, and this gateway has none yet, or none any more."""
+        """Whether a batch needs a bucket, and this gateway has no bucket yet, or no bucket any more."""
         if self._files.bucket:
             return False
         batch = json.loads(await self._documents.get(key, "batch", batch_id) or "{}")
@@ -238,7 +239,7 @@ class _Batch:
         self._id = batch_id
 
     async def run(self) -> None:
-        """Process the batch. Raises Unavailable, and Lost where another gateway processes it by now."""
+        """Process the batch. Raises Unavailable, and Lost if another gateway processes it by now."""
         record = await self._documents.get(self._key, "batch", self._id)
         self._batch: ApiObject = json.loads(record or "{}") | {"id": self._id}
         kind = BucketResults if self._files.bucket else DocumentResults
@@ -314,7 +315,7 @@ class _Batch:
         return "completed"
 
     async def _ended_early(self) -> str:
-        """The state of a batch that ends before all requests have run; "" where it continues."""
+        """The state of a batch that ends before all requests have run; "" if it continues."""
         if await self._documents.get(self._key, "batch", self._id) is None:
             return BATCH_GONE
         if await self._documents.get(self._key, "cancel", self._id) is not None:
@@ -342,7 +343,7 @@ class _Batch:
     async def _run_request(
         self, job_id: str, requests: BatchRequests, number: int, api_key: str
     ) -> tuple[Job | None, str]:
-        """Run one request. Returns its ended job, None where it no longer exists, and the request's custom_id."""
+        """Run one request. Returns its ended job, None if it no longer exists, and the request's custom_id."""
         size = requests.size(number)
         with self._store.changes(job_id) as changed:
             while True:

@@ -26,7 +26,7 @@ FILES_OF_RESULTS = {"+": ("output_file_id", "output"), "-": ("error_file_id", "e
 class Results(ABC):
     """The results of one batch.
 
-    Every method may raise Unavailable, and Lost where another gateway processes the batch. `lock` is for steps
+    Every method may raise Unavailable, and Lost if another gateway processes the batch. `lock` is for steps
     that need much memory.
     """
 
@@ -40,7 +40,7 @@ class Results(ABC):
 
     @abstractmethod
     async def undone(self, total: int) -> list[int]:
-        """The numbers of the requests without a result, of `total`. It also sets the batch's counts."""
+        """The indexes (0 to `total` - 1) of the requests without a result. This method also sets the batch's counts."""
 
     async def add(self, number: int, well: bool, line: str) -> None:
         """Store the result of a request. `well`: whether the request succeeded. Raises Full."""

@@ -45,7 +45,7 @@ READ_FIELDS = frozenset({EXPIRY_FIELD, "purpose"})
 
 @dataclass(frozen=True)
 class UploadFields:
-    """The fields of a form. `retention`: the seconds for which the file is kept; None where the form has none."""
+    """The fields of a form. `retention`: the seconds for which the file is kept; None if the form has none."""
 
     filename: str
     purpose: str
@@ -122,7 +122,7 @@ class _UploadForm:
         self._values: dict[str, bytes] = {}
 
     def begin_field(self, name: str, filename: str | None) -> bool:
-        """Begin a field. Of two fields with one name, the last counts. Returns whether it is the file.
+        """Begin a field. Of two fields with one name, the last one is used. Returns whether the field is the file.
 
         Raises BadUpload for a second file.
         """

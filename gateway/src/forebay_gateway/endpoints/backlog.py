@@ -1,6 +1,6 @@
-"""The number of jobs of an endpoint: the store counts them, the activator reports them.
+"""The number of jobs of an endpoint: the store counts the jobs, and the activator reports the number.
 
-It has a module without dependencies, because both sides import it.
+This module has no dependencies, because both sides import it.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Backlog:
-    """The jobs of one endpoint now: `queued`, `waiting` (those queued that may start pods) and `running`."""
+    """The numbers of jobs of one endpoint now: `queued`, `waiting` (queued jobs that may start pods) and `running`."""
 
     queued: int = 0
     waiting: int = 0

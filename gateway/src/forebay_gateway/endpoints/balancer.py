@@ -1,7 +1,7 @@
-"""Picks the pod for a request: the one with the fewest outstanding requests, or the conversation's own pod.
+"""Picks the pod for a request: the conversation's own pod, or the pod with the fewest outstanding requests.
 
 Affinity is rendezvous hashing. So every gateway sends a conversation to the same pod, and an added or removed pod moves
-only its own conversations. Affinity is bounded as in consistent hashing with bounded loads (Mirrokni, Thorup,
+only the conversations of that pod. Affinity is bounded as in consistent hashing with bounded loads (Mirrokni, Thorup,
 Zadimoghaddam, 2016): it gives no pod more than LOAD_BOUND times its fair share.
 """
 
@@ -47,12 +47,12 @@ class Balancer:
         return [pod for pod in pods if pod not in self._suspects]
 
     def pick(self, pods: Sequence[Address], affinity: bytes) -> Address | None:
-        """The pod for a request; None where no pod may be tried."""
+        """The pod for a request; None if no pod may be tried."""
         usable = self.usable(pods)
         return pick(usable, self._outstanding, affinity) if usable else None
 
     def find(self, pods: Sequence[Address], name: str) -> Address | None:
-        """The pod of this name; None where it does not exist or may not be tried."""
+        """The pod of this name; None if it does not exist or may not be tried."""
         return next((pod for pod in self.usable(pods) if pod.name == name), None) if name else None
 
     def suspect(self, pod: Address) -> None:

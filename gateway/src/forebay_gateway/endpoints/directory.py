@@ -37,7 +37,8 @@ class Directory:
         self._notify_watchers(endpoint.key)
 
     def drop_endpoint(self, key: EndpointKey, *, gone: bool = True) -> None:
-        """Stop serving an endpoint. With `gone` False it exists but cannot be read, and its jobs and files stay."""
+        """Stop serving an endpoint. If `gone` is False, the endpoint exists but cannot be read. Its jobs and files then
+        stay."""
         self._endpoints.pop(key, None)
         self._open.discard(key)
         self.ports_changed.notify()
@@ -90,13 +91,13 @@ class Directory:
         return [address for each in self._slices.get(key, {}).values() for address in each.ready]
 
     def unready(self, key: EndpointKey) -> list[Address]:
-        """The pods that are not ready yet, or not any more."""
+        """The pods that are not ready: not yet, or not any more."""
         return [address for each in self._slices.get(key, {}).values() for address in each.unready]
 
     def ports(self) -> dict[int, EndpointKey]:
         """The ports of endpoints at the gateway.
 
-        A slice counts only where it belongs to the existing endpoint. Where two endpoints claim a port, the one with
+        A slice is used only if it belongs to the existing endpoint. If two endpoints claim a port, the endpoint with
         the older slice gets it. If both slices are of the same second, neither endpoint gets it.
         """
         claims: dict[int, list[tuple[str, EndpointKey]]] = {}

@@ -35,7 +35,7 @@ class Endpoint:
         models: the names of its models that the operator knows.
         all_models: whether `models` has every name. False until the operator has seen the latest change, and while an
             operator of an earlier release writes the status.
-        step, percent, eta: the progress of its start; "" and -1 where it is unknown. `eta` is in seconds.
+        step, percent, eta: the progress of its start; "" and -1 if it is unknown. `eta` is in seconds.
         stalled: whether only a user's change helps. The operator has seen the latest change.
         ready, reason, message: from the Ready condition.
         pods: the number of its pods, ready or not, as counted by the operator.
@@ -63,19 +63,20 @@ class Endpoint:
 
     @property
     def off(self) -> str:
-        """The reason why a request may not start it; "" if a request may start it, or if it should run anyway."""
+        """The reason why a request may not start the endpoint; "" if a request may start it, or if it should run
+        anyway."""
         if self.suspended:
             return "suspend: true"
         return "replicas: 0, without scaling" if self.replicas == 0 and not self.scales else ""
 
     @property
     def failed(self) -> bool:
-        """Whether it can start only after a change by the user."""
+        """Whether the endpoint can start only after a change by the user."""
         return self.stalled and self.replicas != 0
 
     @property
     def progress(self) -> str:
-        """The progress of its start, for a person."""
+        """The progress of the endpoint's start, for a person."""
         if not self.step:
             return self.reason or "Pending"
         parts = [self.step]
@@ -85,7 +86,7 @@ class Endpoint:
 
 
 def read_endpoint(manifest: Manifest) -> Endpoint:
-    """Parse an endpoint as the API server has it. Missing fields count as their defaults."""
+    """Parse an endpoint as the API server has it. Missing fields get their defaults."""
     metadata, spec, status = manifest["metadata"], manifest.get("spec") or {}, manifest.get("status") or {}
     ready, stalled = find_condition(status, "Ready"), find_condition(status, "Stalled")
     startup = status.get("startup") or {}
@@ -136,7 +137,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """An EndpointSlice: the port where it leads to the gateways, else the pods.
+    """An EndpointSlice: a port if the slice leads to the gateways, else pods.
 
     Attributes:
         owner: the uid of the endpoint that a slice with a port belongs to.

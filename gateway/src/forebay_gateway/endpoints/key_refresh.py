@@ -1,7 +1,7 @@
-"""Collects the endpoints whose key Secrets the operator should read again, because it does not watch them.
+"""Collects the endpoints whose key Secrets the operator should read again, because the operator does not watch Secrets.
 
-These are the endpoints whose keys are in use, and those that got a request with an unknown key. So an added or removed
-key counts within a minute. Only names are reported, never keys.
+These are the endpoints whose keys are in use, and the endpoints that got a request with an unknown key. So an added
+or removed key takes effect at most a minute after a request. Only names are reported, never keys.
 """
 
 import re
@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from forebay_kube.endpoint_key import EndpointKey, format_key
 
 REFRESH_SECONDS = 30.0
-"""Seconds for which an endpoint is reported. The operator polls more often, and reads a Secret at most this often."""
+"""Seconds for which an endpoint is reported. The operator polls more often, and reads a Secret at most once in this
+time."""
 
 PEEKED_BYTES = 16 << 10
 """Bytes of the body of a request with an unknown key that are searched for its model."""
@@ -40,6 +41,6 @@ class KeyRefreshRequests:
 
 
 def peek_model(body: bytes | bytearray) -> str:
-    """The model that the beginning of a JSON body seems to name; "" where it finds none."""
+    """The model that the beginning of a JSON body seems to name; "" if there is no model in it."""
     match = _MODEL.search(body[:PEEKED_BYTES])
     return match[1].decode(errors="replace") if match else ""

@@ -43,7 +43,7 @@ class Watch:
     on_unreadable: Callable[[Manifest], None] | None = None
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     _known: dict[tuple[str, str], Manifest] = field(default_factory=dict)
-    """The metadata of each object, to drop it where it was deleted while no watch ran."""
+    """The metadata of each object. It is used to drop an object that was deleted while no watch ran."""
 
     async def run(self, api: ApiClient) -> None:
         """Follow the collection, forever. While the API server does not answer, nothing changes."""

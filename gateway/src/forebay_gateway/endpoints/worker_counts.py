@@ -10,14 +10,14 @@ NOT_ANSWERING = "NotAnswering"
 
 
 def count_workers(endpoint: Endpoint | None, *, ready: int, unready: int, running: int) -> dict[str, int]:
-    """Count pods by RunPod's states: `throttled` wait for capacity, `unhealthy` fail. `idle` are ready pods without a
-    job, and sleeping ones.
+    """Count pods by RunPod's states. `throttled` pods wait for capacity, and `unhealthy` pods fail. `idle` pods are
+    ready and run no job, or sleep.
 
-    The state of pods that are not ready comes from the reason of the endpoint's Ready condition, which is that of the
-    newest failing pod.
+    The state of pods that are not ready comes from the reason of the endpoint's Ready condition. This is the reason of
+    the newest failing pod.
 
     Args:
-        ready, unready: pods that Kubernetes lists with an address. A pod that waits for a node has none.
+        ready, unready: pods that Kubernetes lists with an address. A pod that waits for a node has no address.
         running: ready pods that run a job.
     """
     throttled, unhealthy, starting, asleep = 0, 0, unready, 0

@@ -17,7 +17,7 @@ class Budgets:
         bodies: bytes of requests that no pod has taken yet.
         answers: bytes of answers that no client has taken yet, and of outputs that are not stored yet.
         known: connections with a valid key, by namespace.
-        unknown: connections without one, by their address.
+        unknown: connections without a valid key, by their address.
         scheduler: gives namespaces their turns in the event loop.
     """
 

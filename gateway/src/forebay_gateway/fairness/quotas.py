@@ -1,7 +1,7 @@
 """Budgets that tenants share. A tenant is a namespace.
 
-A tenant may use a share of the part that other tenants do not use. So no tenant can take all of a budget, and a single
-tenant is not limited to a fixed part.
+A tenant may use a share of the part that other tenants do not use. So no tenant can take all of a budget, and the limit
+of a tenant depends on what the others use.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Quota:
 
     Attributes:
         limit: the budget of all tenants together.
-        share: the share that one tenant may use of the part that other tenants do not use; 1 where tenants need no
+        share: the share that one tenant may use of the part that other tenants do not use; 1 if tenants need no
             protection.
         floor: the amount that each tenant may always use.
     """
@@ -47,7 +47,8 @@ class Quota:
         return max(self.floor, int(self.share * self.limit))
 
     def try_acquire(self, tenant: Hashable, size: int = 1) -> bool:
-        """Count `size` more for the tenant. Returns whether there is room. A negative size always has room."""
+        """Count `size` more for the tenant if there is room. Returns whether there was room. There is always room for a
+        negative size."""
         if size > 0 and not self.has_room(tenant, size):
             return False
         self._count(tenant, self._by_tenant.get(tenant, 0) + size)
@@ -75,7 +76,7 @@ class Quota:
 
 
 def memory_of(text: str) -> int:
-    """Bytes that a text takes in memory, with its pointer in a list."""
+    """The number of bytes that a text takes in memory, with its pointer in a list."""
     return sys.getsizeof(text) + 8
 
 
@@ -104,14 +105,14 @@ class Reservation:
         self._size = 0
 
     def resize(self, size: int) -> bool:
-        """Set the reserved size. Returns whether there is room."""
+        """Set the reserved size if there is room. Returns whether there was room."""
         if not self._shares.try_acquire(self._tenant, size - self._size):
             return False
         self._size = size
         return True
 
     def move(self, tenant: Hashable) -> bool:
-        """Count the reservation for another tenant. Returns whether there is room."""
+        """Count the reservation for another tenant if there is room. Returns whether there was room."""
         self._shares.release(self._tenant, self._size)
         if moved := self._shares.has_room(tenant, self._size):
             self._tenant = tenant
@@ -119,7 +120,7 @@ class Reservation:
         return moved
 
     async def grow(self, size: int, seconds: float) -> bool:
-        """Change the reserved size, after a wait for room of up to `seconds`. Returns whether it is changed."""
+        """Wait for room for up to `seconds`, then change the reserved size. Returns whether the size was changed."""
         freed = asyncio.Event()
         self._shares.freed.add(freed)
         try:
@@ -166,7 +167,7 @@ class SourceQuota:
         self._by_source: Counter[IPv4Address | IPv6Network] = Counter()
 
     def try_acquire(self, address: str) -> bool:
-        """Count a connection from an address. Returns whether there is room."""
+        """Count a connection from an address if there is room. Returns whether there was room."""
         source = self._source_of(address)
         if self._count >= self._limit or (source and self._by_source[source] >= self._per_source):
             return False

@@ -23,7 +23,7 @@ MAX_JSON_VALUES = 2_000_000
 """The most values of a body that is scanned; each takes 7 ns. Commas and brackets count as values, also in strings."""
 
 COUNT_SLICE = 1 << 20
-"""Bytes of the slices in which they are counted."""
+"""Bytes of the slices in which commas and brackets are counted."""
 
 OPENING_LENGTH = 2048
 """Characters of a plain prompt that identify a conversation."""
@@ -62,8 +62,8 @@ class BodyFields:
     Attributes:
         valid: whether it could be parsed.
         dense: whether it has too many values to be parsed.
-        model: the model; "" where the body names none.
-        affinity: a digest that is the same for requests of one conversation; b"" where it is unknown.
+        model: the model; "" if the body names none.
+        affinity: a digest that is the same for requests of one conversation; b"" if it is unknown.
     """
 
     valid: bool = True

@@ -110,14 +110,15 @@ def no_model(name: str) -> ApiError:
 
 
 def ambiguous_model(model: str, ids: list[str]) -> ApiError:
-    """The error for a model that several endpoints serve. `ids` are theirs."""
+    """The error for a model that several endpoints serve. `ids` are the IDs of these endpoints."""
     listed = " and ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
     text = f"More than one endpoint serves the model `{model}` under this key. Use the URL of one: {listed}."
     return ApiError(409, text, "ambiguous_model", "model")
 
 
 def ambiguous_endpoint(why: str, ids: list[str]) -> ApiError:
-    """The error for a request that names no model, where the key authorizes several endpoints. `ids` are theirs."""
+    """The error for a request that names no model, if the key authorizes several endpoints. `ids` are the IDs of these
+    endpoints."""
     listed = " or ".join(f"/v2/{name}/openai/v1" for name in sorted(ids))
     text = f"{why}, and there is more than one endpoint that may be meant. Use the URL of one: {listed}."
     return ApiError(409, text, "ambiguous_endpoint")

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from forebay_gateway.http.multipart import MAX_FALSE_BOUNDARIES, MAX_PART_HEAD_BYTES, read_boundary, read_part_head
 
 AFTER_DELIMITER = b"\r- \t"
-"""Bytes that may follow a boundary that ends a part (RFC 2046, 5.1.1). Before any other byte it is content."""
+"""Bytes that may follow a boundary that ends a part (RFC 2046, 5.1.1). A boundary before any other byte is content."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FormReader:
     def _read_content(self) -> tuple[bytes, bool]:
         """Cut the content up to the next delimiter, or the bytes that are certainly content.
 
-        Returns it, and whether a delimiter follows.
+        Returns the cut bytes, and whether a delimiter follows.
         """
         place = 0
         while (start := self._buffer.find(self._delimiter, place)) >= 0:
@@ -96,7 +96,7 @@ class FormReader:
         return self._cut(max(place, len(self._buffer) - len(self._delimiter) + 1)), False
 
     def _read_delimiter_end(self) -> bool:
-        """Read the end of a delimiter's line. Returns whether it was complete."""
+        """Read the end of a delimiter's line. Returns whether the line was complete."""
         if len(self._buffer) >= 2 and self._buffer.startswith(b"--"):
             self._expected = _Expected.NOTHING
             return True
@@ -112,7 +112,7 @@ class FormReader:
         return True
 
     def _read_head(self) -> bool:
-        """Read the headers of a part. Returns whether they were complete."""
+        """Read the headers of a part. Returns whether the headers were complete."""
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_PART_HEAD_BYTES)
         if end < 0:
             if len(self._buffer) >= MAX_PART_HEAD_BYTES:

@@ -1,7 +1,7 @@
 """Heads of HTTP/1.1 messages: a client's request, the request for a pod, and the gateway's own answers.
 
-One connection carries one request. So left-over bytes never count as another request, and the end of the connection is
-the end of the answer.
+One connection carries one request. So left-over bytes are never read as another request, and the end of the connection
+is the end of the answer.
 """
 
 import json
@@ -45,7 +45,7 @@ class Head:
         return self.target.partition(b"?")[0].decode("latin-1")
 
     def get(self, name: bytes) -> str:
-        """The first value of a header, by its name in lower case; "" where there is none."""
+        """The first value of a header, by its name in lower case; "" if there is none."""
         return next((value.decode("latin-1").strip() for key, value in self.headers if key.lower() == name), "")
 
     @property
@@ -103,7 +103,7 @@ def _with_scheme(authorization: bytes) -> bytes:
 def read_status(head: bytes) -> int:
     """Read the status of an answer's head.
 
-    Raises ValueError where it is not a head, or where parsers may disagree about the end of a line.
+    Raises ValueError if the bytes are not a head, or if parsers may disagree about the end of a line.
     """
     first, *others = head.split(b"\r\n")
     match = _STATUS_LINE.fullmatch(first)
@@ -113,8 +113,7 @@ def read_status(head: bytes) -> int:
 
 
 def end_connection(head: bytes, worker: str = "") -> bytes:
-    """Change the head of an answer so that it ends the connection, and add the pod's name (`worker`) where it is
-    known."""
+    """Change the head of an answer so that it ends the connection, and add the pod's name (`worker`) if it is known."""
     first, *lines = head.split(b"\r\n")
     lines_kept, drops = [first], False
     dropped, added = _OF_ANSWERS, [b"connection: close"]
@@ -129,7 +128,7 @@ def end_connection(head: bytes, worker: str = "") -> bytes:
 
 
 def switch_protocols(head: bytes, worker: str = "") -> bytes:
-    """Add the pod's name (`worker`), where it is known, to the head of an answer that begins a web socket."""
+    """Add the pod's name (`worker`), if it is known, to the head of an answer that begins a web socket."""
     return b"\r\n".join([head, _name_worker(worker)]) if worker else head
 
 

@@ -110,7 +110,7 @@ def read_part_head(head: bytes) -> tuple[str, str | None]:
 
 @contextmanager
 def _whole_parameters() -> Iterator[None]:
-    """Raises ValueError for a parameter that is there both whole and in sections (RFC 2231). Python's parser raises
+    """Raise ValueError for a parameter that is present both whole and in sections (RFC 2231). Python's parser raises
     TypeError."""
     try:
         yield

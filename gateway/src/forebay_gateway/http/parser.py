@@ -14,7 +14,7 @@ from forebay_gateway.http.messages import Head
 from forebay_protocol.errors import ApiError
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-"""The accepted methods. CONNECT and TRACE are for proxies; llhttp also accepts those of RTSP and WebDAV."""
+"""The accepted methods. CONNECT and TRACE are for proxies; llhttp also accepts the methods of RTSP and WebDAV."""
 
 _REQUEST_LINE = re.compile(rb"[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")
 """Stricter than llhttp, which also accepts several spaces, HTTP/2.0 and RTSP/1.0."""

@@ -45,7 +45,7 @@ class Path:
     """A parsed path.
 
     Attributes:
-        endpoint: the ID of the endpoint; "" where the path names none.
+        endpoint: the ID of the endpoint; "" if the path names none.
         canonical: the path in vLLM's form, such as /v1/chat/completions.
         target: the target for a pod, with the query.
     """

@@ -64,7 +64,7 @@ class JobExecutor:
             await asyncio.wait(self._tasks)
 
     def accepting_pods(self, pods: Sequence[Address]) -> list[Address]:
-        """The pods that have not refused a job within the last seconds."""
+        """The pods that have not refused a job in the last seconds."""
         return self._accepting.usable(pods)
 
     def begin(self, job: Job) -> None:

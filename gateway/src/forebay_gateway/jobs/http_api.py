@@ -201,7 +201,7 @@ class JobApi:
     async def _take_stream(self, call: JobApiCall, max_bytes: int = MAX_STREAM_BYTES) -> tuple[StreamedItems, bytes]:
         """Take the next items. Returns them and the JSON of the answer. Raises Refused.
 
-        Items that were taken are not returned again, so room for them is reserved first.
+        Items that were taken are not returned again, so memory for them is reserved first.
         """
         with Reservation(self._answers, call.key[0]) as reserved:
             if not reserved.resize(max_bytes):

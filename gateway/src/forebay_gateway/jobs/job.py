@@ -22,7 +22,7 @@ JOB_OVERHEAD = 3000
 
 
 MAX_USAGE_SEARCH_LENGTH = 64 << 10
-"""Characters of an item up to which it is searched for token counts."""
+"""The most characters of an item that is searched for token counts. A longer item is not searched."""
 
 
 class State(StrEnum):
@@ -56,7 +56,7 @@ class Job:
         output: the items of the output so far, as JSON. /stream has returned the first `streamed` of them.
         stored: the number of items that this claim has written to an external store.
         omitted_bytes: the size of an output that was too large to be read with the job.
-        attempts: how often a pod has begun it.
+        attempts: how often a pod has begun the job.
         again: whether it goes first in the queue, because its pod was lost.
         pod: the pod that runs it, or ran it last.
         token: the token of a gateway's claim on it, where there are several gateways.
@@ -82,18 +82,20 @@ class Job:
 
     @property
     def output_size(self) -> int:
-        """Characters of a completed job's output, or bytes where it was omitted; 0 for other jobs."""
+        """The number of characters of a completed job's output, or of bytes if the output was omitted; 0 for other
+        jobs."""
         return self.omitted_bytes or sum(map(len, self.output)) if self.state is State.COMPLETED else 0
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in memory, roughly."""
+        """The approximate number of bytes that the job takes in memory."""
         texts = (self.submission.input, self.submission.webhook, *self.output)
         return JOB_OVERHEAD + sum(map(memory_of, texts))
 
 
 def new_job_id(*, sync: bool) -> str:
-    """An ID in RunPod's form: a UUID, with the prefix `sync-` for /runsync, and a suffix like that of a region."""
+    """An ID in RunPod's form: a UUID, with the prefix `sync-` for /runsync, and a suffix like the suffix of a
+    region."""
     return f"{'sync-' if sync else ''}{uuid.uuid4()}-f1"
 
 
@@ -141,7 +143,7 @@ def render(content: object) -> bytes:
 
 
 class _Usage(msgspec.Struct):
-    """Token counts, in the form of RunPod's items and in that of OpenAI's API."""
+    """Token counts, in the form of RunPod's items and in the form of OpenAI's API."""
 
     input: int | None = None
     output: int | None = None

@@ -1,4 +1,4 @@
-"""Encrypts API keys for the job store, which keeps them until a pod has run the job.
+"""Encrypts API keys for the job store, which keeps each API key until a pod has run the job.
 
 The Valkey job store and the batch processor call it. `job_services` creates it.
 """
@@ -14,22 +14,24 @@ from cryptography.fernet import Fernet, InvalidToken
 class KeyCipher:
     """Encrypts API keys under the key of the installation.
 
-    `secret` returns that key, which only gateways and operators have; b"" before it is known.
+    `secret` returns the key of the installation, which only gateways and operators have. It returns b"" while that key
+    is not known.
     """
 
     def __init__(self, secret: Callable[[], bytes]) -> None:
         self._secret = secret
 
     def encrypt(self, api_key: str, owner: str) -> str:
-        """Encrypt an API key for one owner, such as a job of an endpoint. Returns "" where there is no secret.
+        """Encrypt an API key for one owner, such as a job of an endpoint. Returns "" if `api_key` is "".
 
-        Without a secret no endpoint needs a key.
+        Also returns "" while the key of the installation is not known. The gateway accepts no API key then, so only
+        endpoints without keys have jobs.
         """
         text = f"{owner}\n{api_key}".encode()
         return self._fernet().encrypt(text).decode() if api_key and self._secret() else ""
 
     def decrypt(self, encrypted: str, owner: str) -> str:
-        """Decrypt an API key. Returns "" where it was encrypted with another secret or for another owner.
+        """Decrypt an API key. Returns "" if the API key was encrypted under another key or for another owner.
 
         Pods then answer with 401.
         """

@@ -201,7 +201,7 @@ class MemoryJobStore(JobStore):
                 self._bytes.release(webhook.job.endpoint[0], webhook.job.size)
 
     def _webhook_of(self, delivery: Delivery) -> _Webhook | None:
-        """The webhook of a delivery; None where the job has been retried since."""
+        """The webhook of a delivery; None if the job has been retried since."""
         webhook = self._webhooks.get(delivery.job.id)
         return webhook if webhook and webhook.token == delivery.token else None
 

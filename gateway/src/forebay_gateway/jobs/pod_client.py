@@ -77,7 +77,7 @@ async def run(
     """
 
     async def add_data(before: bytearray, data: bytes) -> bool:
-        """Add received data once there is room for it. The pod waits until then. Returns False where there is no
+        """Add received data once there is room for it. The pod waits until then. Returns False if there is no
         room."""
         before += data
         if len(before) > UNCOUNTED_BYTES and not await received.grow(OUTPUT_COPIES * len(before), OUTPUT_ROOM_SECONDS):
@@ -215,7 +215,7 @@ def _read_whole(body: bytes | bytearray) -> tuple[Sequence[str], Outcome]:
 
 
 def _outcome(line: _OutputLine) -> Outcome:
-    """The outcome in the last line. Raises ValueError where its state is not final."""
+    """The outcome in the last line. Raises ValueError if its state is not final."""
     state = State(line.status)
     if not state.final:
         raise ValueError(line.status)

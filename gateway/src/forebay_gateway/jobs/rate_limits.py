@@ -22,7 +22,7 @@ RATES = {
     "purge-queue": 2,
     "retry": 100,
 }
-"""Requests in one window for each ready pod. Without a ready pod the limit is that of one pod."""
+"""Requests in one window for each ready pod. Without a ready pod, the limit for one pod applies."""
 
 CONCURRENT_REQUESTS = {
     "runsync": 400,
@@ -33,7 +33,7 @@ CONCURRENT_REQUESTS = {
     "cancel": 20,
     "retry": 20,
 }
-"""Requests in progress for each ready pod. Without a ready pod the limit is that of one pod."""
+"""Requests in progress for each ready pod. Without a ready pod, the limit for one pod applies."""
 
 BUSY_RETRY_INTERVAL = 1.0
 """Seconds after which a client may retry where too many requests are in progress."""
@@ -47,7 +47,7 @@ class RateLimits(ABC):
 
     @abstractmethod
     def admit(self, key: EndpointKey, operation: str, pods: int) -> AbstractAsyncContextManager[float]:
-        """Count a request while it is answered. Yields 0 where it is admitted, else the seconds until a retry.
+        """Count a request while it is answered. Yields 0 if the request is admitted, else the seconds until a retry.
 
         May raise store.Unavailable.
         """

@@ -1,8 +1,8 @@
 """Decides which addresses webhooks may connect to. The webhooks' HTTP sessions and their name lookups call it.
 
-A client gives the URL. So it may lead only to internet addresses, and to networks and Services that the gateway's
-settings allow. The address of the connection itself is checked, however the URL spells it. A Service is recognized by
-its name in the cluster's DNS, which must not be an alias (ExternalName).
+A client chooses the URL of a webhook. So the URL may lead only to internet addresses, and to networks and Services that
+the gateway's settings allow. The address of the connection itself is checked, however the URL spells it. A Service is
+recognized by its name in the cluster's DNS, which must not be an alias (ExternalName).
 
 An HTTP proxy looks up the name and connects itself. So the gateway cannot check the address of the connection. It
 checks the host in the URL, and the addresses that the cluster's DNS returns for the host.
@@ -114,19 +114,19 @@ class Receivers:
         return f"{match['name']}.{match['namespace']}.svc.{self._domain}".lower()
 
     def check_address(self, address: str) -> None:
-        """Raise OSError where a webhook may not connect to an address."""
+        """Raise OSError if a webhook may not connect to an address."""
         self._check(address)
         if not is_allowed(address, self._networks):
             raise OSError(f"{address} is not an address of the internet, and not in webhook_networks")
 
     def check_service_address(self, address: str) -> None:
-        """Raise OSError where a webhook may not connect to an address of an allowed Service."""
+        """Raise OSError if a webhook may not connect to an address of an allowed Service."""
         self._check(address)
         if any(_real_address(address) in network for network in NO_SERVICE):
             raise OSError(f"{address} is not the address of a Service")
 
     def check_host_for_proxy(self, host: str) -> None:
-        """Raise OSError where a proxy must not connect to the host of a URL.
+        """Raise OSError if a proxy must not connect to the host of a URL.
 
         An address is checked as by `check_address`, in every form that a resolver reads: 127.1, 0x7f.0.0.1. A name must
         have a dot, and must not be in LOCAL_DOMAINS or in the cluster's domain.

@@ -1,7 +1,7 @@
 """Runs Lua scripts in Valkey, or Redis from 7.0 on, for the stores of jobs, rate limits and documents.
 
 Each step is one call of a script, and so atomic. Every step may run twice: after a lost connection it is unknown
-whether Valkey has done it.
+whether Valkey has done the step.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ from forebay_kube.endpoint_key import EndpointKey
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""Pods that may disconnect while they run one job before it fails, because the job may cause their crashes."""
+"""The number of lost pods after which a job fails. The job itself may cause the crashes."""
 
 JOB_RECHECK_INTERVAL = 5.0
 """Seconds after which a waiting client's job is read again. The message about its end can be lost with a connection."""
@@ -40,7 +40,7 @@ class Full(Exception):
 
 
 class Lost(Exception):
-    """The job is over, or another gateway has claimed it. The caller's work for it no longer counts."""
+    """The job is over, or another gateway has claimed it. The store ignores the caller's further work for this job."""
 
 
 class Unavailable(Exception):
@@ -84,7 +84,7 @@ class StreamedItems:
     Attributes:
         more: whether there are more items.
         items: the items as JSON.
-        larger: the size of the next item where it alone exceeds the limit of the call, else 0.
+        larger: the size of the next item, if this item alone exceeds the limit of the call; else 0.
         first: the index of the first item in the output.
     """
 
@@ -120,7 +120,7 @@ class JobStore(ABC):
     @property
     @abstractmethod
     def max_input_bytes(self) -> int:
-        """Bytes that the input of a job may take in memory where its namespace has no other job."""
+        """The most bytes that the input of a job may take in memory, if its namespace has no other job."""
 
     @property
     def trouble(self) -> str:
@@ -140,7 +140,7 @@ class JobStore(ABC):
                 del self._watchers[job_id]
 
     async def wait_for_end(self, key: EndpointKey, job_id: str, changed: asyncio.Event, seconds: float) -> Job | None:
-        """Wait until a job is over, for up to `seconds`. Returns the job as it then is, None where it no longer exists.
+        """Wait until a job is over, for up to `seconds`. Returns the job as it then is, None if it no longer exists.
 
         `changed` comes from `changes`. It is awaited before the job is first read.
         """
@@ -158,7 +158,7 @@ class JobStore(ABC):
         return self.locks.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:
-        """The job with its output of any size; None where it no longer exists."""
+        """The job with its output of any size; None if it no longer exists."""
         return await self.find(job.endpoint, job.id, job.omitted_bytes) if job.omitted_bytes else job
 
     def _notify_finished(self, job: Job) -> None:
@@ -177,7 +177,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def find(self, key: EndpointKey, job_id: str, max_bytes: int = UNCOUNTED_BYTES) -> Job | None:
-        """Look up a job of an endpoint. Returns None where there is none.
+        """Look up a job of an endpoint. Returns None if there is none.
 
         The job has its output only if it is completed and the output has at most `max_bytes`. A store in memory always
         returns the output.
@@ -185,9 +185,9 @@ class JobStore(ABC):
 
     @abstractmethod
     async def take_stream(self, key: EndpointKey, job_id: str, max_bytes: int) -> StreamedItems | None:
-        """Take the output that was not taken before, up to `max_bytes`. Returns None where there is no such job.
+        """Take the output that was not taken before, up to `max_bytes`. Returns None if there is no such job.
 
-        Where the next item alone is larger, nothing is taken, and `larger` of the result has its size.
+        If the next item alone is larger, nothing is taken, and `larger` of the result is the size of this item.
         """
 
     @abstractmethod
@@ -196,24 +196,26 @@ class JobStore(ABC):
 
     @abstractmethod
     def backlog(self) -> Mapping[EndpointKey, Backlog]:
-        """The endpoints that have queued or running jobs. It is the same in every gateway, and at most a second old."""
+        """The endpoints that have queued or running jobs. Every gateway returns the same numbers, which are at most a
+        second old."""
 
     @abstractmethod
     async def claim(self, key: EndpointKey, pods: Sequence[Address], at_once: int) -> tuple[Job | None, int]:
-        """Claim the next job for the pod with the fewest jobs. Returns it, and how many more are queued.
+        """Claim the next job for the pod with the fewest jobs. Returns the job, and the number of further queued jobs.
 
         Returns None for the job if the queue is empty, or if each pod has `at_once` jobs.
         """
 
     @abstractmethod
     async def release(self, job: Job) -> None:
-        """Give up the claim on a job. If it has not ended and is not queued again, another gateway may claim it."""
+        """Give up the claim on a job. If the job has not ended and is not queued again, another gateway may claim
+        it."""
 
     @abstractmethod
     async def requeue(self, job: Job, *, blamed: bool) -> None:
         """Queue a claimed job again, before the others, because its pod was busy or was lost.
 
-        `blamed`: the job may be the cause, so the attempt counts.
+        `blamed`: the job may be the cause, so this attempt is counted.
         """
 
     @abstractmethod
@@ -226,15 +228,15 @@ class JobStore(ABC):
 
     @abstractmethod
     async def cancel(self, key: EndpointKey, job_id: str) -> Job | None:
-        """Cancel a job unless it is over. Returns it, None where there is no such job."""
+        """Cancel a job unless it is over. Returns the job, or None if there is no such job."""
 
     @abstractmethod
     async def retry(self, key: EndpointKey, job_id: str, api_key: str) -> State | None:
-        """Queue a failed job again. Returns the state that it had, None where there is no such job."""
+        """Queue a failed job again. Returns its previous state, or None if there is no such job."""
 
     @abstractmethod
     async def purge(self, key: EndpointKey) -> int:
-        """Delete all queued jobs of an endpoint. Returns how many there were."""
+        """Delete all queued jobs of an endpoint. Returns the number of deleted jobs."""
 
     @abstractmethod
     async def forget(self, key: EndpointKey) -> None:
@@ -246,7 +248,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def claim_delivery(self, key: EndpointKey) -> tuple[Delivery | None, int]:
-        """Claim the webhook that has been due longest. Returns it, and how many more are due.
+        """Claim the webhook that has been due longest. Returns its delivery, and the number of further due webhooks.
 
         Returns None for the delivery if no webhook is due.
 
@@ -255,7 +257,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def read_delivery(self, delivery: Delivery) -> Job | None:
-        """The job with its output of any size; None where it no longer exists, or was retried and is not over."""
+        """The job with its output of any size; None if it no longer exists, or was retried and is not over."""
 
     @abstractmethod
     async def postpone_delivery(self, delivery: Delivery, seconds: float, *, tried: bool) -> None:

@@ -55,7 +55,7 @@ class Submission:
         ttl: seconds from now after which it is deleted in any state.
         retention: seconds for which its result is kept.
         low: whether it has low priority: it neither starts nor scales an endpoint.
-        webhook: the URL that is notified of its end; "" for none.
+        webhook: the URL that is notified of the job's end; "" for none.
     """
 
     input: str
@@ -117,12 +117,13 @@ def _read_small(raw: msgspec.Raw, name: str) -> Any:
 
 
 def read_wait(query: str) -> float:
-    """Seconds that /runsync waits. Raises BadJob."""
+    """The number of seconds that /runsync waits. Raises BadJob."""
     return _seconds(_read_query_field(query, "wait"), "wait", _WAIT)
 
 
 def read_ttl(query: str) -> float | None:
-    """Seconds for which /status asks to keep the result; None where the query has no ttl. Raises BadJob."""
+    """The number of seconds for which a request to /status asks to keep the result; None if the query has no ttl.
+    Raises BadJob."""
     ttl = _read_query_field(query, "ttl")
     return None if ttl is None else _seconds(ttl, "ttl", _TTL)
 

@@ -1,8 +1,9 @@
 """Rate limits for all gateways together, counted in Valkey by its clock, because the gateways' clocks differ.
 
-Valkey allots requests of a window, and slots for concurrent requests, to each gateway. Where the limit is large, it
-allots some more than the gateway needs. So most requests need no call, and no request needs more than one. The limit is
-never exceeded. A gateway renews its slots every second. The slots of a dead gateway are free after SLOTS_LEASE.
+Valkey allots requests of a window, and slots for concurrent requests, to each gateway. If the limit is large, Valkey
+allots some more than the gateway needs now. So most requests need no call to Valkey, and a request needs at most one
+call. The limit is never exceeded. A gateway renews its slots every second. The slots of a dead gateway are free after
+SLOTS_LEASE.
 """
 
 import asyncio
@@ -35,8 +36,9 @@ SLOTS_RENEWAL_INTERVAL = 1.0
 """Seconds between renewals. A renewal gives back the slots that the gateway does not need."""
 
 ALLOTTED_PART, SPARE_PART = 100, 40
-"""A gateway requests 1/ALLOTTED_PART of a window's requests at a time, and keeps 1/SPARE_PART of the slots while it
-needs none. For a small limit that is one request and no slot, so small limits are exact."""
+"""A gateway takes 1/ALLOTTED_PART of a window's requests at a time, and keeps 1/SPARE_PART of the slots free for later
+requests. With a small limit, it takes one request at a time and keeps no free slot. So all gateways together can use
+the whole limit."""
 
 RENEWAL_BATCH = 1000
 """Names in one call. A Lua function takes up to 8,000 arguments."""
@@ -73,7 +75,7 @@ class _Allotted:
 
     @property
     def surplus(self) -> bool:
-        """Whether it has more slots than it needs and keeps."""
+        """Whether the gateway has more slots than it uses and may keep free."""
         return self.slots > self.answering + self.waiting + self.spare
 
 
@@ -120,7 +122,7 @@ class ValkeyRateLimits(RateLimits):
         """Do nothing: the counts in Valkey expire."""
 
     async def _admit(self, name: str, allotted: _Allotted, limit: int, max_concurrent: int) -> float:
-        """Admit a request. Returns 0 where it is admitted, else the seconds until a retry."""
+        """Admit a request. Returns 0 if the request is admitted, else the seconds until a retry."""
         arrived = _now()
         allotted.used = True
         allotted.waiting += 1
@@ -141,7 +143,8 @@ class ValkeyRateLimits(RateLimits):
     async def _request_more(
         self, name: str, allotted: _Allotted, limit: int, max_concurrent: int, arrived: float
     ) -> None:
-        """Have Valkey allot one more request. Do nothing if another call got one, or was refused, in the meantime."""
+        """Have Valkey allot one more request. Do nothing if another call got a request, or was refused, in the
+        meantime."""
         async with allotted.lock:
             has_request, has_slot = allotted.has_request(limit), allotted.has_slot(max_concurrent)
             if not (has_request and has_slot) and allotted.refused_at < arrived:
@@ -203,7 +206,7 @@ class ValkeyRateLimits(RateLimits):
                 await self._report("renew", self._gateway, round(SLOTS_LEASE * 1000), *flat)
 
     async def _release_slots(self, name: str, allotted: _Allotted, spare: int) -> None:
-        """Free the unused slots except `spare` ones."""
+        """Free the unused slots, except `spare` slots."""
         async with allotted.lock:
             slots = min(allotted.slots, allotted.answering + allotted.waiting + spare)
             if slots < allotted.slots:
@@ -211,7 +214,7 @@ class ValkeyRateLimits(RateLimits):
                 await self._report("reduce", name, self._gateway, slots, round(SLOTS_LEASE * 1000))
 
     async def _report(self, step: str, *arguments: str | int) -> None:
-        """Report the slots of this gateway. Where Valkey does not answer, their lease expires."""
+        """Report the slots of this gateway. If Valkey does not answer, the lease of the slots expires."""
         try:
             await self._scripts.run(step, *arguments)
         except Unavailable:

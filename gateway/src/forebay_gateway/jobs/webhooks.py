@@ -112,7 +112,7 @@ class Webhooks:
     async def drain(self) -> None:
         """Claim no more deliveries, and wait for those in progress.
 
-        Where no other gateway would deliver them, the due ones are delivered first.
+        If no other gateway would deliver the due webhooks, deliver them first.
         """
         while self._tasks and not self._store.outlives_gateway:
             await asyncio.wait(self._tasks)
@@ -180,7 +180,7 @@ class Webhooks:
         await retry_until_available(partial(self._end_attempt, delivery, trouble))
 
     async def _end_attempt(self, delivery: Delivery, trouble: str) -> None:
-        """End a delivery, or make it due again where another attempt is left. `trouble` is "" where it was
+        """End a delivery, or make it due again if another attempt is left. `trouble` is "" if the webhook was
         delivered."""
         if trouble and self._closing:
             await self._store.postpone_delivery(delivery, 0, tried=False)

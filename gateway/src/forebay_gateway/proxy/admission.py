@@ -15,8 +15,8 @@ class Admission:
     """An admitted request.
 
     Attributes:
-        key: the endpoint; None where the body's model names it, or where the request concerns all endpoints.
-        authorized: where `key` is None, the endpoints that the request may concern.
+        key: the endpoint; None if the body's model selects the endpoint, or if the request concerns all endpoints.
+        authorized: if `key` is None, the endpoints that the request may concern.
         request_id: the client's ID, or a generated one.
         streams_body: whether the body is processed while it arrives.
         known: whether it has a valid key, or its endpoint needs none. False for health checks and preflights.
@@ -32,7 +32,7 @@ class Admission:
 
     @property
     def tenant(self) -> str:
-        """The namespace that the request counts for until its model is known; "" where it may be any."""
+        """The namespace that the request is counted for until its model is known; "" if it may be any namespace."""
         if self.key:
             return self.key[0]
         return min(self.authorized)[0] if self.authorized and self.head.key else ""

@@ -89,7 +89,7 @@ class ClientConnection(asyncio.Protocol):
         self._unsent: Reservation | None = None
         self._quota = ConnectionQuota(budgets)
         self.tenant = ""
-        """The namespace that the request counts for, or the client's address while no namespace is known."""
+        """The namespace that the request is counted for, or the client's address while no namespace is known."""
         self._source = ""
         self._state = ConnectionState.READING
         self._slow = False
@@ -158,7 +158,7 @@ class ClientConnection(asyncio.Protocol):
                 self._peeked = None
 
     def pause_writing(self) -> None:
-        """Count the bytes that the client has not taken yet, until it has."""
+        """Count the bytes that the client has not taken yet, until the client has taken them."""
         self._slow = True
         self._writable.clear()
         self._writing.begin()
@@ -190,7 +190,7 @@ class ClientConnection(asyncio.Protocol):
         self._budgets.scheduler.wait(self.tenant or self._source, callback)
 
     def attach(self, upstream: Upstream) -> None:
-        """Let `upstream` write the answer from now on. The body counts against the budget until the pod has read it."""
+        """Let `upstream` write the answer from now on. The body uses the budget until the pod has read it."""
         self._upstream = upstream
         self._state = ConnectionState.RELAYING_IN_STREAM if self.streams else ConnectionState.RELAYING
         upstream.sent.add_done_callback(lambda _: self.drop_body())
@@ -208,7 +208,8 @@ class ClientConnection(asyncio.Protocol):
         return self._state in (ConnectionState.STREAMING, ConnectionState.RELAYING_IN_STREAM)
 
     def comment(self, text: str) -> None:
-        """Write the progress as a comment (server-sent events) to a waiting client. The first one begins the stream."""
+        """Write the progress as a comment (server-sent events) to a waiting client. The first comment begins the
+        stream."""
         head = b""
         if not self.streams:
             self._state = ConnectionState.STREAMING
@@ -263,7 +264,7 @@ class ClientConnection(asyncio.Protocol):
             self.answer(error.status, error.content(api), error.headers)
 
     def end(self) -> None:
-        """Close once everything is written. Where the request was not read completely, the client first gets time to
+        """Close once everything is written. If the request was not read completely, the client first gets time to
         read."""
         self._timer.cancel()
         if self._stream:
@@ -287,7 +288,7 @@ class ClientConnection(asyncio.Protocol):
         return self._reader.take_body()
 
     def body_to_read(self) -> bytearray | BodyStream:
-        """The request's body: complete, or as a stream where it is processed while it arrives."""
+        """The request's body: complete, or as a stream if it is processed while it arrives."""
         return self._stream or self.take_body()
 
     def drop_body(self) -> None:
@@ -301,7 +302,7 @@ class ClientConnection(asyncio.Protocol):
         return self._unsent is None or self._unsent.resize(size)
 
     def _admit(self, head: Head) -> Admission:
-        """Decide from the head. The connection counts for its tenant from now on. Raises Refused."""
+        """Decide from the head. From now on the connection is counted for its tenant. Raises Refused."""
         admission = self._admit_request(self._port, head)
         self.tenant = admission.tenant or self._source
         self._body = Reservation(self._budgets.bodies, self.tenant)
@@ -311,7 +312,7 @@ class ClientConnection(asyncio.Protocol):
         return admission
 
     def charge(self, namespace: str) -> None:
-        """Count the request for this namespace from now on. Raises Refused where the namespace has no room."""
+        """Count the request for this namespace from now on. Raises Refused if the namespace has no room."""
         if self.tenant == namespace:
             return
         if not self._quota.move(namespace):
@@ -377,7 +378,8 @@ class ClientConnection(asyncio.Protocol):
             self._task = self._loop.create_task(self._serve(self._admission))
 
     def _refuse(self, refused: Refused) -> None:
-        """Refuse the request. Where a task reads its body, that task gets the error first and reports it."""
+        """Refuse the request. If a task reads the body of the request, that task gets the error first and reports
+        it."""
         if self._stream and self.busy:
             self._state = ConnectionState.WAITING
             self._stream.fail(refused)

@@ -15,14 +15,14 @@ class ConnectionQuota:
         self._tenant: str | None = None
 
     def acquire_for_source(self, source: str) -> bool:
-        """Count the connection for its address. Returns whether there is room."""
+        """Count the connection for its address if there is room. Returns whether there was room."""
         if not self._budgets.unknown.try_acquire(source):
             return False
         self._source = source
         return True
 
     def acquire_for_tenant(self, tenant: str) -> bool:
-        """Count the connection for the tenant only. Returns whether there is room."""
+        """Count the connection for the tenant only, if there is room. Returns whether there was room."""
         if not self._budgets.known.try_acquire(tenant):
             return False
         self.release()
@@ -30,7 +30,8 @@ class ConnectionQuota:
         return True
 
     def move(self, tenant: str) -> bool:
-        """Count the connection for another tenant, if it counts for one. Returns whether there is room."""
+        """Count the connection for another tenant, if it is counted for a tenant now. Returns whether there was
+        room."""
         return self._tenant is None or self.acquire_for_tenant(tenant)
 
     def release(self) -> None:

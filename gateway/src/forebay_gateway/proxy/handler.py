@@ -118,10 +118,10 @@ class RequestHandler:
             raise Refused(WRONG_KEY)
 
     def _authorized_endpoints(self, head: Head) -> frozenset[EndpointKey]:
-        """The endpoints that a request without an endpoint in its URL may use. Raises Refused where there is none.
+        """The endpoints that a request without an endpoint in its URL may use. Raises Refused if there is none.
 
-        With a key, these are the endpoints that it opens. Without a key, they are the endpoints that need none. So an
-        endpoint of one tenant can neither receive the requests of others nor make them ambiguous.
+        With a key, these are the endpoints that the key opens. Without a key, these are the endpoints that need no key.
+        So an endpoint of one tenant cannot receive the requests of others, and cannot make them ambiguous.
         """
         authorized = self.keys.endpoints_for(head.key) if head.key else self.directory.open()
         if head.key:
@@ -147,9 +147,9 @@ class RequestHandler:
         raise Refused(errors.no_endpoint(name))
 
     def peek(self, body: bytes | bytearray) -> bool:
-        """Look for the model in the beginning of a body whose key is unknown. Returns whether it names one.
+        """Look for the model in the beginning of a body whose key is unknown. Returns whether the body names a model.
 
-        The operator may not have read that key yet. So the gateway asks it to read the Secrets of the model's
+        The operator may not have read that key yet. So the gateway asks the operator to read the Secrets of the model's
         endpoints.
         """
         model = peek_model(body)
@@ -185,7 +185,7 @@ class RequestHandler:
         await self._relay.relay(request)
 
     def _answer(self, client: ClientConnection, admission: Admission) -> bool:
-        """Answer the request where the gateway can do so itself. Returns whether it did."""
+        """Answer the request if the gateway can answer it itself. Returns whether the gateway has answered."""
         key, path, head = admission.key, admission.path, admission.head
         ready = key is not None and bool(self.balancer.usable(self.directory.ready(key)))
         if path.kind is RouteKind.PROBE:
@@ -226,11 +226,12 @@ class RequestHandler:
         return True
 
     def _key_for(self, key: EndpointKey, head: Head) -> str:
-        """The API key to store for an endpoint's pods; "" where they need none."""
+        """The API key to store for an endpoint's pods; "" if they need none."""
         return "" if key in self.directory.open() else head.key
 
     async def _answer_batches(self, client: ClientConnection, admission: Admission) -> None:
-        """Answer a request about files or batches. Where the URL names no endpoint, the key must open only one."""
+        """Answer a request about files or batches. If the URL names no endpoint, the key must open only one
+        endpoint."""
         head, key, jobs = admission.head, admission.key, self.find_jobs()
         if jobs is None:
             raise Refused(errors.NO_FILES)
@@ -248,7 +249,7 @@ class RequestHandler:
             await client.answer_in_pieces(answer.content_type, answer.size, answer.pieces)
 
     def _only_endpoint(self, admission: Admission, why: str) -> EndpointKey:
-        """The one endpoint that a request without a model may mean. Raises Refused with `why` for several."""
+        """The one endpoint that a request without a model may mean. Raises Refused with `why` if there are several."""
         if len(admission.authorized) > 1:
             raise Refused(errors.ambiguous_endpoint(why, [self.directory.id_of(each) for each in admission.authorized]))
         (key,) = admission.authorized

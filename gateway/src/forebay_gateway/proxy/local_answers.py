@@ -20,7 +20,7 @@ def list_models(endpoints: Iterable[Endpoint], directory: Directory) -> dict[str
 
 
 def find_model(name: str, endpoints: Iterable[Endpoint], directory: Directory) -> dict[str, Any] | None:
-    """One model by its name, in the same form; None where no endpoint serves it."""
+    """One model by its name, in the same form; None if no endpoint serves it."""
     models = (model for each in endpoints for model in _models(each, directory) if model["id"] == name)
     return next(models, None)
 
@@ -28,7 +28,7 @@ def find_model(name: str, endpoints: Iterable[Endpoint], directory: Directory) -
 def health(endpoint: Endpoint | None, *, ready: bool, ping: bool) -> int:
     """The HTTP status of a health check: 200 for a ready endpoint, 503 for one that cannot serve.
 
-    An endpoint that would have to start gets 204 from /ping, and 200 from the other checks.
+    For an endpoint that would have to start, /ping gets 204, and other checks get 200.
     """
     if ready:
         return 200

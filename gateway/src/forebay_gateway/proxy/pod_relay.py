@@ -1,4 +1,4 @@
-"""Relays a request to a pod of its endpoint. Where no pod is ready, the request waits (activator).
+"""Relays a request to a pod of its endpoint. If no pod is ready, the request waits (activator).
 
 The handler calls it, once it knows the endpoint.
 """
@@ -57,7 +57,7 @@ class PodRequest:
     worker: RequestedWorker = ANY_WORKER
 
     def render_head(self, *, keys: bool) -> bytes:
-        """Render the head for the pod. `keys`: whether the pod checks the API key, and so gets it."""
+        """Render the head for the pod. `keys`: whether the pod checks API keys. Only then the pod gets the key."""
         admission = self.admission
         head = replace_line(admission.head, REQUEST_ID, admission.request_id)
         size, web_socket = len(self.body), admission.web_socket
@@ -69,7 +69,7 @@ class PodRequest:
         return body
 
     def affinity(self, pods: int) -> bytes:
-        """The digest of the request's conversation; b"" where it is unknown or there is only one pod."""
+        """The digest of the request's conversation; b"" if it is unknown or there is only one pod."""
         if self.fields is None and pods > 1 and 0 < len(self.body) <= MAX_AFFINITY_BODY_BYTES:
             self.fields = read_fields(self.admission.head.get(b"content-type"), self.body)
         return self.fields.affinity if self.fields else b""
@@ -121,7 +121,7 @@ class PodRelay:
     async def _pass_through(self, request: PodRequest, upstream: Upstream) -> None:
         """Send the request to the connected pod, and its answer to the client.
 
-        Raises Refused where the pod gave no valid answer, and the client has received nothing.
+        Raises Refused if the pod gave no valid answer, and the client has received nothing.
         """
         client = request.client
         head = request.render_head(keys=request.key not in self._directory.open())
@@ -138,7 +138,7 @@ class PodRelay:
         client.detach(error)
 
     def check_worker(self, key: EndpointKey, worker: RequestedWorker) -> None:
-        """Raise Refused where the request needs one particular pod, and the endpoint has no such pod."""
+        """Raise Refused if the request needs one particular pod, and the endpoint has no such pod."""
         if worker.strict:
             pods = [*self._directory.ready(key), *self._directory.unready(key)]
             if not worker.name or all(pod.name != worker.name for pod in pods):

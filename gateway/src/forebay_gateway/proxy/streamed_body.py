@@ -14,7 +14,7 @@ from forebay_gateway.http.errors import Refused
 from forebay_protocol.errors import SLOW_BODY
 
 STREAMED_BYTES = 20 << 20
-"""Bytes that are reserved for it at most: two parts of a file, and the bytes that wait for them."""
+"""The most bytes that are reserved for a streamed body: two parts of a file, and the bytes that wait for them."""
 
 STREAMED_STEP_BYTES = 8 << 20
 """Bytes that must arrive within the time limit of a body."""
@@ -29,7 +29,7 @@ class StreamedBody(BodyStream):
     Args:
         reading: the reading of the client's connection.
         reserved: the memory budget.
-        seconds: the time for each step of STREAMED_STEP_BYTES. Time in which the client is paused does not count.
+        seconds: the time for each step of STREAMED_STEP_BYTES. Time in which the client is paused is not counted.
         refuse: is called where the client exceeds the time.
     """
 
@@ -46,7 +46,7 @@ class StreamedBody(BodyStream):
         self._begin_step()
 
     def receive(self, data: bytes | bytearray, *, complete: bool) -> None:
-        """Add bytes that have arrived. Raises Refused where there is no room for them."""
+        """Add bytes that have arrived. Raises Refused if there is no room for them."""
         step, self._size = self._size // STREAMED_STEP_BYTES, self._size + len(data)
         if not self._reserved.resize(min(self._size, STREAMED_BYTES)):
             raise Refused(errors.TOO_MANY_WAITING)

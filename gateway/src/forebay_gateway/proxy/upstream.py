@@ -87,7 +87,7 @@ class Upstream(asyncio.Protocol):
 
     Attributes:
         web_socket: whether the request asks for a web socket.
-        worker: the pod's name, for the head of the answer; "" where it is unknown.
+        worker: the pod's name, for the head of the answer; "" if it is unknown.
         reader: the reading from the pod.
         sent: is done when the pod has taken the whole request, or has disconnected.
         ended: is done when the connection is over. Its result is the error, or None.
@@ -178,7 +178,7 @@ class Upstream(asyncio.Protocol):
     def _read_head(self, received: bytes) -> bytes:
         """Read the answer's head. Returns the bytes for the client, b"" while the head is incomplete.
 
-        Raises ValueError where it is not a valid answer.
+        Raises ValueError if it is not a valid answer.
 
         Informational answers (1xx) are dropped. The gateway has answered Expect itself. A proxy may take such an answer
         for the final one and reuse its connection (nginx 1.22 does, after HEAD).
@@ -225,7 +225,8 @@ class Upstream(asyncio.Protocol):
             self.ended.set_result(error)
 
     def _read_left(self, connection: socket.socket) -> bool:
-        """Read the answer of a pod that answered before it had read the whole body. Returns whether there was one.
+        """Read the answer of a pod that answered before it had read the whole body. Returns whether there was such an
+        answer.
 
         Such a pod closes the connection, so the next write fails while the kernel may still hold its answer.
         """
@@ -298,6 +299,6 @@ def _as_event(answer: bytes, api: ApiDialect) -> bytes:
 
 
 async def connect(upstream: Upstream, pod: Address, seconds: float) -> None:
-    """Connect to a pod. Raises OSError, including TimeoutError, where it accepts no connection."""
+    """Connect to a pod. Raises OSError, including TimeoutError, if it accepts no connection."""
     async with asyncio.timeout(seconds):
         await asyncio.get_running_loop().create_connection(lambda: upstream, pod.host, pod.port)

@@ -1,6 +1,6 @@
-"""The cache of the watched objects. The event source fills it; the reconciler and others read it.
+"""The cache of the watched objects. The event source fills the cache; the reconciler and others read it.
 
-It keeps only the fields that are read, as JSON, because dicts would need eight times the memory.
+The cache keeps only the fields that are read, as JSON, because dicts would need eight times the memory.
 """
 
 import json
@@ -52,7 +52,8 @@ class Cache:
 
 
 def key_of(manifest: Manifest) -> EndpointKey | None:
-    """The endpoint that an object belongs to: itself, its controller, or the one that its label names."""
+    """The endpoint that an object belongs to: the object itself, its controller, or the endpoint that its label
+    names."""
     metadata = manifest["metadata"]
     if manifest.get("kind") == names.KIND:
         return key_of_endpoint(manifest)
@@ -114,7 +115,8 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
         return {name: cached.uid for name, cached in self._objects.items()}
 
     def put(self, new: CachedObject) -> EndpointKey | None:
-        """Store an object. Returns the endpoint that it belongs to, or None where nothing has changed for it."""
+        """Store an object. Returns the endpoint that the object belongs to, or None if nothing has changed for this
+        endpoint."""
         before = self._objects.get(new.name)
         if before and before.owner != new.owner:
             self.drop(new.name)
@@ -124,7 +126,8 @@ class Store(Mapping[EndpointKey, Iterable[Manifest]]):
         return None if before and (before.uid, before.news) == (new.uid, new.news) else new.owner
 
     def drop(self, name: EndpointKey, uid: str | None = None) -> EndpointKey | None:
-        """Remove an object, unless another one has its name now. Returns the endpoint that it belonged to."""
+        """Remove an object, unless another object has its name now. Returns the endpoint that the removed object
+        belonged to."""
         cached = self._objects.get(name)
         if cached is None or uid not in (None, cached.uid):
             return None

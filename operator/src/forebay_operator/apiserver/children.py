@@ -1,4 +1,4 @@
-"""Creates, corrects and deletes one child of an endpoint. It never touches an object of another owner.
+"""Creates, corrects and deletes one child of an endpoint. This module never touches an object of another owner.
 
 The reconciler, the HTTPRoutes and the slice writer call it.
 """
@@ -35,16 +35,16 @@ class ReconcileError(Exception):
 async def apply_child(
     cluster: Cluster, endpoint: Owner, desired: Manifest, cached: Manifest | None, exists: bool
 ) -> Manifest:
-    """Create or correct a child. Returns it as it is now.
+    """Create or correct a child. Returns the child as it is now.
 
-    If it is right, nothing is written. The creation of a new child takes one request.
+    If the child is right, nothing is written. The creation of a new child takes one request.
 
     Args:
         cached: the child in the cache, if known.
         exists: whether the child is known to have existed before.
 
     Raises:
-        ReconcileError: the API server refused it, or its name is taken.
+        ReconcileError: the API server refused the child, or its name is taken.
     """
     kind, name = desired["kind"], desired["metadata"]["name"]
     if cached is None and not exists:
@@ -64,13 +64,13 @@ async def apply_child(
 
 
 async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) -> tuple[Manifest | None, bool]:
-    """Create the key Secret where it is missing, or read the one that the endpoint names.
+    """Create the key Secret if it is missing, or read the Secret that the endpoint names.
 
     Returns two values: the Secret, or None if the endpoint needs no key; and whether a Secret that existed before was
     created again.
 
     Raises:
-        ReconcileError: the user's own Secret is missing, or the name of the generated one is taken.
+        ReconcileError: the user's own Secret is missing, or the name of the generated Secret is taken.
     """
     if endpoint.auth.mode == "None":
         return None, False
@@ -87,7 +87,7 @@ async def create_key_secret(cluster: Cluster, endpoint: Endpoint, exists: bool) 
 async def create_secret(
     cluster: Cluster, endpoint: Endpoint, desired: Manifest, exists: bool
 ) -> tuple[Manifest | None, bool]:
-    """Create a generated Secret where it is missing. An existing one keeps its content.
+    """Create a generated Secret if it is missing. An existing one keeps its content.
 
     Returns two values: the Secret, or None if it was deleted just now; and whether a Secret that existed before
     (`exists`) was created again.
@@ -106,7 +106,7 @@ async def create_secret(
 
 
 async def remove(cluster: Cluster, endpoint: Endpoint, kind: str, name: str) -> None:
-    """Delete a child that is no longer desired. Nothing happens where it is missing or has another owner."""
+    """Delete a child that is no longer desired. Nothing happens if it is missing or has another owner."""
     live = await cluster.get(kind, endpoint.namespace, name)
     owner = find_controller(live) if live else None
     if live and owner and owner["uid"] == endpoint.uid:
@@ -116,7 +116,7 @@ async def remove(cluster: Cluster, endpoint: Endpoint, kind: str, name: str) -> 
 async def check_exists(cluster: Cluster, endpoint: Owner) -> None:
     """Raise ReconcileError unless the endpoint still exists.
 
-    A watch may have missed its deletion. Kubernetes would then delete each new child again.
+    If a watch missed the deletion of the endpoint, Kubernetes would delete each new child again.
     """
     live = await cluster.get(names.KIND, endpoint.namespace, endpoint.name)
     if live is None or live["metadata"]["uid"] != endpoint.uid:
@@ -143,7 +143,7 @@ async def explain_refusal(request: Awaitable[T], kind: str) -> T:
 def check_owner(endpoint: Owner, live: Manifest) -> None:
     """Raise ReconcileError unless the object belongs to this endpoint: objects of others are never written.
 
-    A claim that a deleted endpoint of this name left behind has no owner. It is used again.
+    A claim that a deleted endpoint of this name left behind has no owner. Such a claim is used again.
     """
     owner = find_controller(live)
     if owner and owner["uid"] == endpoint.uid:
@@ -168,9 +168,9 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
     Apply merges a Service's ports by number. It fails where somebody renumbered a port, and it keeps ports that
     somebody added. In both cases the ports are replaced as a whole.
 
-    A slice changes often and belongs to the operator as a whole. One merge patch is enough for it, unless its labels or
-    annotations change: a merge patch would not remove any. A desired Deployment without a template is merged too, so
-    that the live template stays.
+    A slice changes often and belongs to the operator as a whole. One merge patch is enough for a slice, unless its
+    labels or annotations change: a merge patch would not remove labels or annotations. A desired Deployment without a
+    template is merged too, so that the live template stays.
     """
     keeps_template = desired["kind"] == "Deployment" and "template" not in desired["spec"]
     if keeps_template or (desired["kind"] == "EndpointSlice" and _has_metadata_of(live, desired)):
@@ -197,8 +197,7 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
 
 
 def _has_metadata_of(live: Manifest, desired: Manifest) -> bool:
-    """Whether two manifests have the same labels and annotations. The annotation with the applied digest does not
-    count."""
+    """Whether two manifests have the same labels and annotations, apart from the annotation with the applied digest."""
 
     def read(manifest: Manifest) -> tuple[Manifest, Manifest]:
         annotations = dict(manifest["metadata"].get("annotations") or {})

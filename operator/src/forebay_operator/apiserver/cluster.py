@@ -82,7 +82,7 @@ class Cluster:
         return served
 
     async def _discover(self, group_version: str) -> set[str]:
-        """The plural names of an API's resources; empty where it is not installed."""
+        """The plural names of an API's resources; empty if it is not installed."""
         try:
             answer = await self._api.request("GET", f"/apis/{group_version}")
         except ApiServerError as error:
@@ -125,7 +125,8 @@ class Cluster:
             raise
 
     async def create(self, manifest: Manifest) -> Manifest | None:
-        """Create an object. Returns it, or None if its name is taken. The existing object then stays unchanged."""
+        """Create an object. Returns the object, or None if its name is taken. The existing object then stays
+        unchanged."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"])
         try:
@@ -138,8 +139,8 @@ class Cluster:
         return created
 
     async def apply(self, manifest: Manifest) -> Manifest:
-        """Server-side apply with force. It takes over the fields of the manifest. Other fields stay. Returns the
-        result."""
+        """Server-side apply with force. The operator takes over the fields of the manifest. Other fields stay. Returns
+        the result."""
         metadata = manifest["metadata"]
         path = _path(manifest["kind"], metadata["namespace"], metadata["name"])
         query = {**_manager(), "force": "true"}
@@ -228,7 +229,7 @@ class Cluster:
             return None
 
     async def write_event(self, manifest: Manifest, patch: Manifest | None) -> bool:
-        """Create an event's object, or patch the existing one. Returns False where there is none to patch."""
+        """Create an event's object, or patch the existing object. Returns False if there is no object to patch."""
         if patch is None:
             path = _path("Event", manifest["metadata"]["namespace"])
             await self._api.request("POST", path, body=manifest, query=_manager())
@@ -249,7 +250,7 @@ class Cluster:
         """Set an endpoint's replicas, unless it has changed since `read`, which is the endpoint or its scale
         subresource.
 
-        Returns False where the endpoint has changed since, or was deleted. The API server accepts this PATCH even if
+        Returns False if the endpoint has changed since, or was deleted. The API server accepts this PATCH even if
         spec.replicas is absent. It then answers GET with 500.
         """
         metadata = read["metadata"]

@@ -51,7 +51,7 @@ class Event:
 
     @property
     def id(self) -> Id:
-        """The same for each repetition of an event: the UID of the endpoint, and the reason."""
+        """An ID that is the same for each repetition of an event: the UID of the endpoint, and the reason."""
         return self.uid, self.reason
 
     @property
@@ -120,7 +120,7 @@ class EventRecorder:
 
     @property
     def waiting(self) -> int:
-        """The number of events that are still to be written."""
+        """The number of events that are not written yet."""
         return len(self._waiting)
 
     async def run(self) -> None:

@@ -81,8 +81,8 @@ class EventSource:
     """Follows all objects that the operator watches, for one event loop.
 
     kopf runs in a separate thread and loop. By design it exits at failures that may pass: an error event of a watch,
-    repeated 401 answers, or a deleted CRD. When it exits, it ends every task of its loop. EventSource then starts it
-    again, and it lists everything again.
+    repeated 401 answers, or a deleted CRD. When kopf exits, it ends every task of its loop. EventSource then starts
+    kopf again, and kopf lists everything again.
 
     Attributes:
         stores: the watched objects, by kind.
@@ -154,7 +154,7 @@ class EventSource:
             loop.call_soon_threadsafe(set_reason)
 
     async def _follow(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> str:
-        """Run kopf's tasks until one of them ends. Returns why it ended."""
+        """Run kopf's tasks until one of them ends. Returns the reason for its end."""
         scope: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         # without it kopf reads the name of the user, and the user of a container may have none
         identity: Any = labels.FIELD_MANAGER
@@ -234,7 +234,7 @@ class EventSource:
         loop.call_soon_threadsafe(self._update_store, kind, type, cached)
 
     def _update_store(self, kind: str, type: str | None, cached: CachedObject) -> None:
-        """Store an object or remove it, and queue the endpoint where the change matters to it.
+        """Store an object or remove it. Queue the object's endpoint if the change matters to the endpoint.
 
         Two kinds of events queue nothing: those without a change in the kept fields, and the creation of a child by the
         operator. (A pass that runs before the event of the next child would find that child missing.) kopf's own

@@ -1,9 +1,9 @@
 """Leader election by a Lease: one operator works, the others stand by. `app` calls it.
 
 The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection). A candidate never compares clocks
-with the holder. It takes a Lease that did not change for the Lease's duration, which it measures by its own clock. A
-holder that cannot renew pauses before this time is over. Unlike client-go's holder it does not exit: while the API
-server answers no candidate, the former holder is as good as any other.
+with the holder. It takes a Lease that did not change for the Lease's duration, which the candidate measures by its own
+clock. A holder that cannot renew pauses before this time is over. Unlike client-go's holder it does not exit: while the
+API server answers no candidate, the former holder is as good as any other candidate.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class LeaseTimings:
 
 @dataclass(frozen=True)
 class ObservedLease:
-    """A Lease, and the time at which it was first seen in this form, by this process's monotonic clock."""
+    """A Lease, and the time at which this process first saw the Lease in this form, by its monotonic clock."""
 
     spec: Manifest
     at: float

@@ -1,4 +1,4 @@
-"""Reads the cluster's nodes where a diagnosis needs them, and caches them. The reconciler calls it."""
+"""Reads the cluster's nodes if a diagnosis needs them, and caches the nodes. The reconciler calls it."""
 
 import asyncio
 import logging
@@ -27,9 +27,10 @@ class NodeList:
         self._good_until = 0.0
 
     async def read(self) -> tuple[Sequence[Node] | None, float]:
-        """Read the nodes. Returns None for them where they cannot be listed; a diagnosis then does without them.
+        """Read the nodes. Returns None for the nodes if they cannot be listed; a diagnosis then does without the nodes.
 
-        The second value is 0.0 for a new list. For a cached list it is the seconds until it can be newer.
+        The second value is 0.0 for a new list. For a cached list, it is the number of seconds until a newer list can be
+        read.
         """
         async with self._lock:
             now = asyncio.get_running_loop().time()

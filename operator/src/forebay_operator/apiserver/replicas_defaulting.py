@@ -39,7 +39,7 @@ async def fill_in_replicas(cluster: Cluster, manifest: Manifest, replicas: int) 
 
 
 def is_applied(manifest: Manifest) -> bool:
-    """Whether somebody uses server-side apply for the endpoint: other writes have no conflicts."""
+    """Whether somebody uses server-side apply for the endpoint. Other writes cause no conflicts."""
     managers = manifest["metadata"].get("managedFields") or ()
     return any(entry.get("operation") == "Apply" and not entry.get("subresource") for entry in managers)
 

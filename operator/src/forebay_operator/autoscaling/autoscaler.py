@@ -83,7 +83,7 @@ class Autoscaler:
     """Scales the endpoints that it follows, for one event loop.
 
     Args:
-        gateways: None where there are none. Then no endpoint is scaled to zero.
+        gateways: None if there are none. Then no endpoint is scaled to zero.
         changed: is called with an endpoint that falls asleep or wakes up, or whose job counts have changed.
     """
 
@@ -108,7 +108,7 @@ class Autoscaler:
         self._scaling: set[EndpointKey] = set()
 
     def follow(self, key: EndpointKey, scaled: ScaledEndpoint | None) -> None:
-        """Set the state of an endpoint, None where it does not scale. Repeated calls are cheap."""
+        """Set the state of an endpoint, None if it does not scale. Repeated calls are cheap."""
         if scaled is None:
             self._followed.pop(key, None)
             return
@@ -125,11 +125,11 @@ class Autoscaler:
         return known.asleep if known else None
 
     def jobs(self, key: EndpointKey) -> tuple[int, int]:
-        """The number of queued jobs of an endpoint, and of running ones."""
+        """The number of queued jobs of an endpoint, and the number of its running jobs."""
         return self._jobs.of(key)
 
     async def run(self) -> None:
-        """Check and scale the endpoints, forever. Samples from before the call do not count."""
+        """Check and scale the endpoints, forever. Samples from before the call are ignored."""
         for each in self._followed.values():
             each.history = History(each.history.length)
         self._scaling.clear()
@@ -247,7 +247,8 @@ class Autoscaler:
     async def _scale(
         self, key: EndpointKey, scaled: ScaledEndpoint, wanted: int, loads: Mapping[str, PodLoad | None], sample: Sample
     ) -> None:
-        """Write the number of replicas, unless somebody has changed it since. Marks the idlest pods for removal."""
+        """Write the number of replicas, unless somebody has changed it since the last check. Mark the idlest pods for
+        removal."""
         try:
             scale = await self._cluster.get_scale(*key)
             if scale is None or scale["spec"].get("replicas", 0) != scaled.replicas:
@@ -273,7 +274,7 @@ class Autoscaler:
 
 
 def find_scaled_endpoint(endpoint: Endpoint, observed: Observed) -> ScaledEndpoint | None:
-    """The state of an endpoint for the autoscaler, or None where the user sets the number of replicas."""
+    """The state of an endpoint for the autoscaler, or None if the user sets the number of replicas."""
     if endpoint.scaling is None or endpoint.suspend:
         return None
     pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in observed.ready if pod["status"].get("podIP")}

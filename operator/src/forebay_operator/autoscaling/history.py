@@ -18,7 +18,7 @@ class Sample:
     Attributes:
         at: the moment, in seconds of a monotonic clock.
         load: requests that run or wait, in pods, gateways and queues.
-        waiting: those of them that no engine has begun.
+        waiting: the part of `load` that no engine has begun.
         ready: ready replicas.
         unresponsive: replicas that did not answer when their load was read.
         idle: seconds in which a replica was ready, and it is certain that no request ran, waited or arrived.
@@ -51,12 +51,12 @@ class History:
 
     _finished: deque[tuple[float, int]] = field(default_factory=deque)
     _used: float = -math.inf
-    """The last time at which it was in use, or may have been."""
+    """The last time at which the endpoint was in use, or may have been in use."""
 
     def add(
         self, at: float, pods: Mapping[str, PodLoad | None], held: Sequence[tuple[str, GatewayLoad | None]], ready: int
     ) -> Sample:
-        """Add a sample. Returns it.
+        """Add a sample. Returns the sample.
 
         Args:
             at: the moment, in seconds of a monotonic clock.

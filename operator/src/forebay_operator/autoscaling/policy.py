@@ -1,9 +1,10 @@
 """Decides the number of replicas from recent samples: a pure function. `python -m bench.scaling` measures it.
 
 Each sample becomes a demand in replicas. Replicas are added when the mean demand of the last seconds is well above
-their number. They are removed when fewer were enough for a while, as with HPA's stabilization window
-(https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/). A queue counts in full, although
-a replica takes a minute to start: one replica too many costs less than a minute of waiting requests.
+their number. Replicas are removed when fewer replicas were enough for a while, as with HPA's stabilization window
+(https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/). The demand includes all requests
+in a queue, although a replica takes a minute to start: one replica too many costs less than a minute of waiting
+requests.
 """
 
 import math
@@ -14,9 +15,9 @@ from forebay_operator.autoscaling.history import Sample
 from forebay_operator.spec import Scaling, read_duration
 
 TOLERANCE = 0.3
-"""Share by which the demand must exceed the replicas before some are added. A replica can run somewhat more than its
-target. A replica that is added for a short peak would be removed before it has started. 0.1 costs 5 % more on the
-bench's traces."""
+"""Share by which the demand must exceed the number of replicas before replicas are added. A replica can run somewhat
+more than its target. A replica that is added for a short peak would be removed before it has started. 0.1 costs 5 %
+more on the bench's traces."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Policy:
         queue_delay: how long a request may wait for a replica.
         idle_timeout: how long no request may come before the last replica is removed.
         scale_up_window: the demand is averaged over this time.
-        scale_down_window: replicas are removed when fewer were enough for this time.
+        scale_down_window: replicas are removed when fewer replicas were enough for this time.
     """
 
     min_replicas: int
@@ -62,7 +63,7 @@ def decide(policy: Policy, samples: Sequence[Sample], replicas: int) -> int:
     """Decide the number of replicas.
 
     Replicas are removed only if the samples cover the whole scale-down window. So no replica is removed soon after a
-    start of the operator. A replica that did not answer counts as needed.
+    start of the operator. A replica that did not answer is treated as needed.
 
     Args:
         samples: the samples of History, oldest first.
@@ -84,7 +85,7 @@ def decide(policy: Policy, samples: Sequence[Sample], replicas: int) -> int:
 
 
 def find_demand(policy: Policy, sample: Sample) -> float:
-    """The replicas that the requests of one sample need."""
+    """The number of replicas that the requests of one sample need, as a fraction."""
     if policy.concurrency:
         return sample.load / policy.concurrency
     running = sample.load - sample.waiting

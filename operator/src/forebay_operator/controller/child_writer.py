@@ -70,7 +70,8 @@ class ChildWriter:
         self._upgraded: dict[EndpointKey, int] = {}
         """The generation of each Deployment after its upgrade. The cache may still have an earlier one."""
         self._created: dict[EndpointKey, str] = {}
-        """Uids of endpoints whose children all existed once. A child that such an endpoint lacks now was deleted."""
+        """Uids of endpoints whose children have all existed at some time. If a child of such an endpoint is missing
+        now, it was deleted."""
 
     def forget(self, key: EndpointKey) -> None:
         """Drop the state of an endpoint that no longer exists."""
@@ -163,7 +164,7 @@ class ChildWriter:
     ) -> Manifest | None:
         """Return the live Deployment, or None if it does not exist.
 
-        It is read from the API server if the cache lacks it, or has it with an earlier template.
+        The Deployment is read from the API server if the cache lacks it, or has it with an earlier template.
 
         Raises:
             ReconcileError: the Deployment belongs to another owner.
@@ -180,7 +181,8 @@ class ChildWriter:
         return live
 
     async def _apply_unwatched(self, endpoint: Endpoint, unwatched: Sequence[Manifest], exists: bool) -> None:
-        """Apply the children that are not watched: the Secrets and `unwatched`. Remove those of an earlier spec."""
+        """Apply the children that are not watched: the Secrets and `unwatched`. Remove unwatched children of an earlier
+        spec."""
         key = endpoint.namespace, endpoint.name
         secret, replaced = await self._create_keys(endpoint, exists)
         if self._digests:
@@ -227,7 +229,7 @@ class ChildWriter:
     async def _check_image_volumes(self, what_needs: str) -> None:
         """Raise ReconcileError unless the cluster mounts images as volumes.
 
-        Its version is read again where it was too old, because the cluster may have been upgraded.
+        If the known version of the cluster is too old, it is read again, because the cluster may have been upgraded.
         """
         minor = self._settings.kubernetes_minor
         if minor < IMAGE_VOLUME_MINOR:

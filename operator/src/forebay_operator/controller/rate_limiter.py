@@ -1,6 +1,6 @@
 """Limits how often the status writer writes progress, because thousands of endpoints share one API server.
 
-The status writer asks it before it writes mere progress.
+The status writer calls it before it writes mere progress.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ class RateLimiter(Generic[Item]):
         """How many slots are reserved in each second."""
 
     def wait(self, key: Item, now: float, min_delay: float = 0.0) -> float:
-        """Seconds until the key may write, 0.0 where it may write now. Call `wrote` after the write.
+        """Seconds until the key may write, 0.0 if it may write now. Call `wrote` after the write.
 
         A new slot is at least `min_delay` seconds ahead. Give it for a write whose content may change in this time.
         """

@@ -104,7 +104,7 @@ class Reconciler:
         self._to_refresh.add(key)
 
     async def reconcile(self, key: EndpointKey) -> bool:
-        """Reconcile one endpoint. Returns False where it has to be called again later.
+        """Reconcile one endpoint. Returns False if it has to be called again later.
 
         Raises:
             ApiServerError: the API server refused or did not answer.
@@ -160,7 +160,7 @@ class Reconciler:
     async def _fill_in_replicas(
         self, manifest: Manifest, before: Manifest, observed: Observed, force_refresh: bool
     ) -> bool:
-        """Write the number of replicas into a spec that has none. Returns whether it was written.
+        """Write the number of replicas into a spec that has no number. Returns whether the number was written.
 
         Nothing else is reconciled until the spec has the number.
         """
@@ -259,7 +259,7 @@ class Reconciler:
         await self._status_writer.write(run.manifest, run.before, run.status)
 
     async def _follow_up(self, run: "_Pass") -> None:
-        """Update the startup poller and the autoscaler, and request another pass where one is needed."""
+        """Update the startup poller and the autoscaler, and request another pass if it is needed."""
         self._request_refresh(run)
         self._follow_starts(run.key, run.observed, run.status)
         self._autoscaler.follow(run.key, find_scaled_endpoint(run.endpoint, run.observed))
@@ -274,9 +274,9 @@ class Reconciler:
         self._upgrades.follow(key, None)
 
     def _request_refresh(self, run: "_Pass") -> None:
-        """Request a pass without the cache where pods miss something that may be a child.
+        """Request a pass without the cache if pods miss something that may be a child.
 
-        Where this pass already bypassed the cache, the next one waits for EVENTS_AGE.
+        If this pass already bypassed the cache, the next pass waits for EVENTS_AGE.
         """
         if run.observed.error is None and run.failure and run.failure.reason in MISSING_CHILD_REASONS:
             self.force_refresh(run.key)
@@ -348,6 +348,6 @@ class _Pass:
 
 
 def _own(manifest: Manifest, child: Manifest | None) -> Manifest | None:
-    """The child, or None where it belongs to another endpoint, such as a deleted one of the same name."""
+    """The child, or None if it belongs to another endpoint, such as a deleted one of the same name."""
     owner = find_controller(child) if child else None
     return child if owner and owner["uid"] == manifest["metadata"]["uid"] else None

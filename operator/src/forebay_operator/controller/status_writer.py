@@ -50,7 +50,8 @@ class StatusWriter:
         self._written: dict[EndpointKey, _Written] = {}
 
     def status_before(self, manifest: Manifest) -> Manifest:
-        """The current status of an endpoint: that of the manifest, or the status written last if the cache lags.
+        """The current status of an endpoint: the status in the manifest, or the status that was written last if the
+        cache lags.
 
         With an older status, transition times would change again, and events would be recorded twice.
         """
@@ -95,9 +96,10 @@ class StatusWriter:
 
 
 def _version(manifest: Manifest) -> int:
-    """The resource version as a number, 0 where it is not one.
+    """The resource version as a number, or 0 if it is not a number.
 
-    It grows with every write. Kubernetes promises this since 1.35, and all API servers on etcd did so before.
+    The resource version grows with every write. Kubernetes promises this since 1.35, and all API servers on etcd did so
+    before.
     """
     version = str(manifest["metadata"].get("resourceVersion", ""))
     return int(version) if version.isdigit() else 0

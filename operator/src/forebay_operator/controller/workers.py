@@ -26,8 +26,8 @@ RESYNC_INTERVAL = 300.0
 watched."""
 
 RESYNC_SIZE = 150
-"""Endpoints that are resynced in one interval. Each takes half a dozen requests; all together take less than a
-hundredth of a core. With more endpoints a round takes several intervals: with 5,000 it takes 3 hours."""
+"""Endpoints that are resynced in one interval. Each endpoint takes half a dozen requests; all endpoints together take
+less than a hundredth of a core. With more endpoints a round takes several intervals: with 5,000 it takes 3 hours."""
 
 PURGE_INTERVAL = 300.0
 """Seconds between two purges of a cache of up to PURGE_SIZE objects, when no watch was restarted."""

@@ -39,7 +39,7 @@ class PortAllocator:
         self._read = False
 
     def find(self, key: EndpointKey, uid: str, slices: Iterable[Manifest]) -> int:
-        """The port of an endpoint: the one in its slices, or else the port that has been free longest.
+        """The port of an endpoint: the port in its slices, or else the port that has been free longest.
 
         Raises:
             NoPortLeft: no port is free for this namespace.
@@ -87,8 +87,8 @@ class PortAllocator:
     def _read_all(self) -> None:
         """Read the ports from all slices.
 
-        Where two endpoints claim a port, the one with the older slice gets it, as at the gateways. After a restart it
-        is unknown when a port became free, so ports above the highest used one are given first.
+        If two endpoints claim a port, the endpoint with the older slice gets it, as at the gateways. After a restart it
+        is unknown when a port became free, so ports above the highest used port are given first.
         """
         self._read = True
         claims: list[tuple[str, EndpointKey, int]] = []

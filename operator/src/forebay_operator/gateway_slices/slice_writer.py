@@ -84,8 +84,8 @@ class SliceWriter:
     async def apply_slices(self, endpoint: Owner, serving: bool, force_refresh: bool, exists: bool) -> bool:
         """Write the slices of an endpoint: with the ready gateways, or empty while its pods serve (`serving`).
 
-        Returns False if the slices are still needed, because the Service does not lead to a pod yet. Then call it again
-        soon.
+        Returns False if the slices are still needed, because the Service does not lead to a pod yet. Then call this
+        method again soon.
 
         Raises:
             ApiServerError: the API server did not answer.

@@ -1,8 +1,8 @@
 """Writes digests of the endpoints' API keys into Secrets of the operator's namespace, where the gateways read them.
 
-Each of the sixteen Secrets has an entry NAMESPACE.NAME for an endpoint, with one line for each of its keys:
-HMAC-SHA-256 in hex, under a random key of the installation. So a gateway recognizes a valid key without a right to read
-the keys.
+Each of the sixteen Secrets has entries NAMESPACE.NAME for endpoints. An entry has one line for each key of the
+endpoint: an HMAC-SHA-256 in hex, under a random key of the installation. So a gateway recognizes a valid key without a
+right to read the keys.
 """
 
 import asyncio
@@ -86,7 +86,8 @@ class KeyDigestSync:
         return self._ready and (entry not in self._wanted[name] or entry in self._stale_entries)
 
     def put(self, key: EndpointKey, secret: Manifest | None) -> bool:
-        """Set the keys of an endpoint from its Secret, or none without a Secret. Returns whether they have changed."""
+        """Set the keys of an endpoint from its Secret, or no keys without a Secret. Returns whether the keys have
+        changed."""
         name, entry = _shard(key)
         lines = "\n".join(sorted(_digest(self._key, each) for each in _read_keys(key, secret)))
         if not self._has_room(name, entry, lines):
@@ -160,7 +161,7 @@ class KeyDigestSync:
         self._request_missing()
 
     async def _read(self) -> None:
-        """Read the digest Secrets, and create the installation's key where it is missing.
+        """Read the digest Secrets, and create the installation's key if it is missing.
 
         Raises:
             ApiServerError: the API server refused or did not answer.
@@ -258,8 +259,8 @@ def _shard(key: EndpointKey) -> tuple[str, str]:
 def _read_keys(key: EndpointKey, secret: Manifest | None) -> Collection[bytes]:
     """The valid keys in a Secret. Each value is one key, without surrounding white space, as the servers read it.
 
-    Only the first MAX_KEYS_PER_ENDPOINT keys count, in the order of their names, because all endpoints share the digest
-    Secrets.
+    Only the first MAX_KEYS_PER_ENDPOINT keys are used, in the order of their names, because all endpoints share the
+    digest Secrets.
     """
     values = [value.strip() for _, value in sorted(_decode((secret or {}).get("data") or {}).items())]
     keys = list(dict.fromkeys(each for each in values if len(each.decode(errors="replace")) >= MIN_KEY_LENGTH))

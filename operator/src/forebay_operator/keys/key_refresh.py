@@ -1,4 +1,4 @@
-"""Reads the Secrets with API keys again where gateways ask for it, so that a change takes effect in a minute.
+"""Reads the Secrets with API keys again if gateways ask for it. So a change takes effect in a minute.
 
 The gateways then get new digests. The pods get an annotation, because a kubelet reads a Secret again when its pod
 changes. Secrets are not watched, because a watch would need a right on all of them.
@@ -33,7 +33,7 @@ SECRETS_PER_ROUND = 20
 class KeyRefresher:
     """Reads the Secrets, for one event loop.
 
-    `request_refresh` is called with an endpoint whose generated Secret is missing, so that it is created again.
+    `request_refresh` is called with an endpoint whose generated Secret is missing, so that the Secret is created again.
     """
 
     def __init__(

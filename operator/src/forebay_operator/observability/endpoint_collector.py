@@ -67,7 +67,7 @@ def count_by_reason(endpoints: Iterable[Manifest], kind: str) -> Count[tuple[str
 
 
 def find_start_seconds(endpoints: Iterable[Manifest]) -> Iterator[tuple[str, float]]:
-    """Step and seconds of each endpoint's last start, where it is known."""
+    """Step and seconds of each endpoint's last start, if it is known."""
     for endpoint in endpoints:
         last = (endpoint.get("status") or {}).get("lastStart") or {}
         yield from (last.get("seconds") or {}).items()

@@ -9,8 +9,8 @@ from aiohttp import web
 from forebay_kube.ops_port import serve_ops_port
 
 MAX_STALL = 300.0
-"""Seconds without progress after which a work queue with keys counts as hung. One reconcile takes less, even where each
-of its requests times out."""
+"""Seconds without progress after which a work queue with keys is reported as hung. One reconcile takes less, even if
+each of its requests times out."""
 
 
 @dataclass(frozen=True)

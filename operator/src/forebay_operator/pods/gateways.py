@@ -1,6 +1,6 @@
 """Finds the ready gateways, and reads the requests that they hold. The slice writer and the autoscaler call it.
 
-A gateway that does not answer is no error. Its requests are unknown then, so no endpoint is scaled to zero.
+A gateway that does not answer is no error. While its requests are unknown, no endpoint is scaled to zero.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ GATEWAY_WAIT = 10.0
 
 GATEWAY_LIST_INTERVAL = 1.0
 """Seconds between two reads of the Service's slices. A terminating gateway serves for 10 s more (the chart's preStop).
-In this time the endpoints' slices must be written without it (slice_writer.py)."""
+In this time the endpoints' slices must be written without this gateway (slice_writer.py)."""
 
 
 class Gateways:
@@ -34,7 +34,7 @@ class Gateways:
 
     Attributes:
         addresses: their addresses; None until they were read once.
-        reread: endpoints whose key Secret they request to be read again (key_refresh.py), oldest first.
+        reread: endpoints whose key Secret the gateways ask the operator to read again (key_refresh.py), oldest first.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, service: str, port: int = OPS_PORT) -> None:

@@ -16,8 +16,8 @@ REQUESTS_TOTAL = "forebay_requests_total"
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 SLEEPING = "forebay_sleeping"
-"""Metrics of a server. The first two count requests over HTTP. The next two count the engine's requests, several for
-one HTTP request with several prompts; they have a line for each engine."""
+"""Metrics of a server. The first two count requests over HTTP. The next two count the engine's requests, with a line
+for each engine. One HTTP request with several prompts is several requests of the engine."""
 
 MAX_METRIC_LINES = 320
 """The most lines that are read of these metrics: five for each of 64 engines."""
@@ -30,7 +30,8 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class PodLoad:
-    """The requests of one pod: HTTP requests in flight, all begun since its start, and those of its engine."""
+    """The requests of one pod: HTTP requests in flight, all HTTP requests begun since the pod's start, and the engine's
+    requests."""
 
     in_flight: int
     begun: int
@@ -40,13 +41,13 @@ class PodLoad:
 
     @property
     def total(self) -> int:
-        """Requests that run or wait in the pod."""
+        """The number of requests that run or wait in the pod."""
         return max(self.in_flight, self.running + self.waiting)
 
 
 @dataclass(frozen=True)
 class GatewayLoad:
-    """The requests of one endpoint at one gateway: those that wait, and all begun since its start.
+    """The requests of one endpoint at one gateway: waiting requests, and all requests begun since the gateway's start.
 
     Every gateway reports the same job counts. `queued` are jobs that wait for a pod and may start one; `jobs` are all
     queued jobs and all running ones.
@@ -64,11 +65,11 @@ class GatewayLoad:
 
 
 MAX_REREAD_ENDPOINTS = 10_000
-"""Endpoints that one gateway may request to be read again: as many as it has ports."""
+"""The most endpoints whose Secrets one gateway may ask the operator to read again: as many as a gateway has ports."""
 
 
 def parse_load(text: str) -> PodLoad | None:
-    """Parse a server's metrics. Returns None where they have no load."""
+    """Parse a server's metrics. Returns None if they have no load."""
     sums: dict[str, float] = {}
     for line in islice(_LINE.finditer(text), MAX_METRIC_LINES):
         name, value = line.groups()
@@ -91,7 +92,7 @@ def parse_load(text: str) -> PodLoad | None:
 
 
 def parse_gateway_load(text: str) -> Mapping[EndpointKey, GatewayLoad] | None:
-    """Parse the loads in a gateway's /held, by endpoint. Returns None where the text has another form."""
+    """Parse the loads in a gateway's /held, by endpoint. Returns None if the text has another form."""
     try:
         endpoints = parse_json(text)["endpoints"]
         return {
@@ -105,7 +106,8 @@ def parse_gateway_load(text: str) -> Mapping[EndpointKey, GatewayLoad] | None:
 
 
 def parse_reread(text: str) -> list[EndpointKey]:
-    """Parse the endpoints whose key Secret a gateway wants read again. Empty where the text has another form."""
+    """Parse the endpoints whose key Secret should be read again, as a gateway asks. Returns [] if the text has another
+    form."""
     try:
         reread = parse_json(text)["reread"]
         return [parse_key(name) for name in reread if isinstance(name, str)][:MAX_REREAD_ENDPOINTS]

@@ -57,7 +57,7 @@ class _PolledRun:
 
 @dataclass
 class _PolledEndpoint:
-    """The runs of one endpoint that are polled, and their reports and those of earlier runs."""
+    """The polled runs of one endpoint, with the reports of these and of earlier runs."""
 
     runs: dict[str, _PolledRun] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)

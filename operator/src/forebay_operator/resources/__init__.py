@@ -33,7 +33,8 @@ def build_unwatched(endpoint: Endpoint, settings: Settings) -> list[Manifest]:
 
 
 def list_obsolete(endpoint: Endpoint, settings: Settings) -> list[tuple[str, str]]:
-    """List kind and name of unwatched children that an earlier spec may have created and this one does not want.
+    """List kind and name of unwatched children that an earlier spec may have created and the current spec does not
+    want.
 
     The caller deletes only those that the endpoint owns: a claim under deletionPolicy Retain has no owner and stays.
     """

@@ -11,7 +11,7 @@ from forebay_operator.spec import Endpoint
 
 
 def build_claim(endpoint: Endpoint) -> dict[str, Any] | None:
-    """Build the claim, or return None where the cache is the user's own claim or the pod's disk.
+    """Build the claim, or return None if the cache is the user's own claim or the pod's disk.
 
     A retained claim has no owner, so it outlives the endpoint. The next endpoint of the same name uses it again.
     """

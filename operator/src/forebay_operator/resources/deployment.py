@@ -26,9 +26,9 @@ def build_deployment(
 ) -> dict[str, Any]:
     """Build the Deployment, which has the endpoint's name, without the annotations that template.py adds.
 
-    Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next one only
-    when the new pod is ready. If no pod is ready, all old pods end immediately. They serve no request, and a failing
-    pod must not keep the GPU that the corrected one needs.
+    Under Surge a new pod is ready before an old one ends. Under Replace an old pod ends first, and the next old pod
+    only when the new pod is ready. If no pod is ready, all old pods end immediately. They serve no request, and a
+    failing pod must not keep the GPU that the corrected pod needs.
 
     Args:
         stuck_revisions: the revisions of the active pods while no pod is ready, else empty.

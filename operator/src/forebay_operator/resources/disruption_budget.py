@@ -1,4 +1,4 @@
-"""The PodDisruptionBudget of an endpoint: the drain of a node evicts one server at a time.
+"""Builds the PodDisruptionBudget of an endpoint: the drain of a node evicts one server at a time.
 
 The reconciler applies it with the other children.
 """

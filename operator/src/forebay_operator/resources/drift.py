@@ -9,8 +9,8 @@ from forebay_operator.labels import APPLIED_ANNOTATION, FIELD_MANAGER
 from forebay_operator.spec import Manifest
 
 _IDENTITIES = ("mountPath", "name")
-"""Fields that identify the items of a list. The first field that all items have is used. A volume may be mounted twice,
-so `mountPath` precedes `name`."""
+"""Fields that identify the items of a list. The first field that all items have is used. The same volume may be mounted
+twice, so `mountPath` precedes `name`."""
 
 _QUANTITIES = ("sizeLimit", "divisor")
 
@@ -18,7 +18,7 @@ _QUANTITIES = ("sizeLimit", "divisor")
 def needs_apply(desired: Manifest, live: Manifest) -> bool:
     """Whether a write is due: the desired manifest has changed, or somebody changed a field that the operator owns.
 
-    Fields that others add do not count.
+    Fields that others add are ignored.
     """
     last = (live["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION)
     wanted = desired["metadata"]["annotations"][APPLIED_ANNOTATION]

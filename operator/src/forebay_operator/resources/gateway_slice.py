@@ -30,6 +30,6 @@ def build_gateway_slice(endpoint: Owner, family: str, port: int, addresses: Iter
 
 
 def read_port(manifest: Manifest) -> int:
-    """The endpoint's port at the gateways, from a slice; 0 for none."""
+    """The endpoint's port at the gateways, from a slice; 0 if the slice has no port."""
     ports = manifest.get("ports") or ()
     return int(ports[0].get("port") or 0) if ports else 0

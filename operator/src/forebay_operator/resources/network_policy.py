@@ -1,7 +1,8 @@
-"""Builds the NetworkPolicy of an endpoint's pods: the peers that may reach them, and those that they may reach.
+"""Builds the NetworkPolicy of an endpoint's pods: the peers that may reach the pods, and the peers that the pods may
+reach.
 
-A pod fetches URLs from clients, such as that of an image. So it must not reach the cloud's metadata service, which has
-the node's credentials.
+A pod fetches URLs that clients send, such as the URL of an image. So a pod must not reach the cloud's metadata service,
+which has the node's credentials.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
 def build_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
-    """Build the policy, which has the endpoint's name; None where the endpoint or the operator's settings disable
+    """Build the policy, which has the endpoint's name; None if the endpoint or the operator's settings disable
     it."""
     if not (endpoint.network_policy.create and settings.network_policies):
         return None

@@ -22,7 +22,7 @@ def route_id(endpoint: Endpoint, settings: Settings) -> str:
 
 
 def build_route(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
-    """Build the HTTPRoute, which has the endpoint's name, or return None where the spec has none.
+    """Build the HTTPRoute, which has the endpoint's name, or return None if the spec has none.
 
     Its requests have no time limit, because a stream may take any time.
     """

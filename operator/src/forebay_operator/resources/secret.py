@@ -39,6 +39,6 @@ def _build_secret(endpoint: Endpoint, name: str, entry: str, prefix: str) -> Man
 
 
 def read_control_token(secret: Manifest | None) -> str:
-    """The token in the Secret for engine control; "" where the Secret no longer exists."""
+    """The token in the Secret for engine control; "" if the Secret no longer exists."""
     value = ((secret or {}).get("data") or {}).get(CONTROL_ENTRY, "")
     return base64.b64decode(value).decode()

@@ -1,7 +1,8 @@
 """Decides whether a Deployment's pod template is outdated, and replaces or keeps it. Pure; the child writer calls it.
 
 An annotation of the Deployment records the endpoint's spec for which the template was built. An operator of another
-version or with other settings compares it. So it sees whether the user or only the operator has changed the template.
+version, or with other settings, compares this record with the current spec. So it sees whether the user or only the
+operator has changed the template.
 """
 
 import json
@@ -58,7 +59,7 @@ def read_record(deployment: Manifest) -> TemplateRecord | None:
 
 
 def template_revision(deployment: Manifest) -> str:
-    """The revision of a Deployment's pod template; "" where somebody removed it."""
+    """The revision of a Deployment's pod template; "" if somebody removed it."""
     metadata = deployment["spec"]["template"].get("metadata") or {}
     return str((metadata.get("annotations") or {}).get(labels.REVISION_ANNOTATION, ""))
 

@@ -73,7 +73,7 @@ class CABundle:
 
 @dataclass(frozen=True)
 class EndpointDefaults:
-    """The defaults for all endpoints. The fields are those of the spec, except `ca_bundle`."""
+    """The defaults for all endpoints. The fields are fields of the spec, except `ca_bundle`."""
 
     env: tuple[Manifest, ...] = ()
     env_from: tuple[Manifest, ...] = ()

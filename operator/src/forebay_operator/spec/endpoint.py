@@ -135,12 +135,12 @@ class Rollout:
 
     @property
     def drain_seconds(self) -> int:
-        """Seconds that running streams have to finish after SIGTERM."""
+        """The number of seconds in which running streams must finish after SIGTERM."""
         return read_duration(self.drain_timeout)
 
     @property
     def startup_seconds(self) -> int:
-        """Seconds from the start of the container to the first answer of the model."""
+        """The most seconds that may pass from the start of the container to the first answer of the model."""
         return read_duration(self.startup_timeout)
 
 
@@ -158,7 +158,7 @@ class Upgrade:
 
 @dataclass(frozen=True)
 class Target:
-    """The target of the autoscaler: one of the two is given, the other is 0 or empty."""
+    """The target of the autoscaler. One of the two fields is set, and the other is 0 or empty."""
 
     concurrency: Annotated[int, Between(1, 100000)] = 0
     queue_delay: str = ""
@@ -166,7 +166,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Stabilization:
-    """How long a load must last to count."""
+    """How long a higher or lower load must last before the number of replicas changes."""
 
     up: str = "6s"
     down: str = "1m"
@@ -244,7 +244,7 @@ class Endpoint(Spec):
 
     @property
     def wanted(self) -> int:
-        """Replicas that should run: none while the endpoint is suspended."""
+        """The number of replicas that should run: 0 while the endpoint is suspended."""
         return 0 if self.suspend else self.replicas
 
     @property
@@ -269,7 +269,7 @@ class Endpoint(Spec):
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """The names of the model for clients; empty where only a Secret or a ConfigMap has them."""
+        """The names of the model for clients; empty if only a Secret or a ConfigMap has them."""
         names = find_model_names(self.arguments, self.variables)
         if names is None:
             return ()

@@ -22,7 +22,7 @@ _WORDS = {int: "a whole number", str: "text", bool: "true or false", Mapping: "a
 class InvalidSpec(Exception):
     """The endpoint asks for something that cannot work.
 
-    `problems` has one sentence for each problem. The sentence begins with the field.
+    `problems` has one sentence for each problem. Each sentence begins with the field.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
-"""The number of replicas of an endpoint whose manifest has none.
+"""The number of replicas of an endpoint whose manifest does not set it.
 
 `spec.replicas` has no default in the schema: a default would be a number that GitOps tools see as desired, and that an
-apply without the field would scale to. Instead the operator remembers the last number in the status and fills it in.
+apply without the field would scale to. Instead the operator remembers the last number in the status, and writes this
+number into the spec.
 """
 
 from collections.abc import Mapping
@@ -17,13 +18,14 @@ def lacks_replicas(manifest: Manifest) -> bool:
 
 
 def choose_replicas(status: Manifest) -> int:
-    """The number to fill in: the last one that the status remembers, or FIRST_REPLICAS."""
+    """The number to fill in: the last number in the status, or FIRST_REPLICAS."""
     remembered = _valid(status.get("desiredReplicas"))
     return FIRST_REPLICAS if remembered is None else remembered
 
 
 def remember_replicas(manifest: Manifest, status: Manifest) -> Mapping[str, int]:
-    """The status field that remembers the number: `spec.replicas`, or the field as it was where that is invalid."""
+    """The status field that remembers the number: the value of `spec.replicas`, or the previous value if
+    `spec.replicas` is invalid."""
     spec = manifest.get("spec")
     for number in (spec.get("replicas") if isinstance(spec, Mapping) else None, status.get("desiredReplicas")):
         if (valid := _valid(number)) is not None:

@@ -22,7 +22,7 @@ _TLS = "TLS ends before the pod"
 _GRPC = "the gRPC server has no key check"
 
 REFUSED_VARIABLES = {
-    "MODEL_NAME": "it is set from spec.model; write the model there",
+    "MODEL_NAME": "spec.model sets it; write the model there",
     "VLLM_API_KEY": "keys come from spec.auth",
     "SSL_KEYFILE": _TLS,
     "SSL_CERTFILE": _TLS,
@@ -57,7 +57,7 @@ LIMIT_VARIABLES = frozenset(
 """Settings of Forebay's server that users may set. RunPod and vLLM have no name for them."""
 
 ADAPTER_VARIABLES = (ADAPTERS_VARIABLE, "ENABLE_LORA")
-"""Variables that the operator sets from spec.adapters where it is given."""
+"""Variables that the operator sets from spec.adapters, if the endpoint has adapters."""
 
 MAX_ARGUMENTS_LENGTH = 16384
 """The most characters of all items of spec.args together. The server gets them as one variable, which Linux limits to
@@ -125,22 +125,22 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
     yield from _find_in_args(endpoint)
     yield from _find_in_revision(endpoint)
     if endpoint.auth.mode == "None" and endpoint.auth.secret_name:
-        yield "spec.auth: mode None takes no secretName"
+        yield "spec.auth: secretName needs mode APIKey; remove secretName, or mode None"
     if not _SECRET_NAME.fullmatch(endpoint.auth.secret_name):  # it becomes part of a path
         yield f"spec.auth.secretName: {endpoint.auth.secret_name!r} can't be the name of a Secret"
     if endpoint.cache.claim_name and endpoint.cache.size:
-        yield "spec.cache: claimName names an existing claim, size creates a new one; give one of them"
+        yield "spec.cache: claimName names an existing claim, size creates a new one; set only one of these fields"
     if endpoint.cache.storage_class_name and not endpoint.cache.size:
         yield "spec.cache: storageClassName is for the claim that size creates; give size as well"
     if endpoint.route.hostnames and not endpoint.route.parent_refs:
         yield "spec.route: hostnames needs the Gateways that serve them; give parentRefs as well"
     for kind in ("requests", "limits"):
         if endpoint.gpu.resource in (endpoint.resources.get(kind) or ()):
-            yield f"spec.resources.{kind}: say how many {endpoint.gpu.resource} in spec.gpu.count"
+            yield f"spec.resources.{kind}: set the number of {endpoint.gpu.resource} in spec.gpu.count"
     if endpoint.gpu.product and endpoint.gpu.resource.partition("/")[0] not in PRODUCT_LABELS:
         yield f"spec.gpu.product: no label is known for {endpoint.gpu.resource}; choose nodes by spec.pod.nodeSelector"
     for name in {adapter.name for adapter in endpoint.adapters} & set(endpoint.model_names):
-        yield f"spec.adapters: {name!r} is the name of the model itself; give the adapter another"
+        yield f"spec.adapters: {name!r} is the name of the model itself; give the adapter another name"
     if any(adapter.source.kind == "bucket" for adapter in endpoint.adapters):
         yield "spec.adapters: vLLM reads no adapters from buckets; give a Hugging Face ID, pvc://, oci:// or a path"
     for adapter in endpoint.adapters:
@@ -172,7 +172,7 @@ def _find_in_env(endpoint: Endpoint) -> Iterator[str]:
             own = ", ".join(sorted(LIMIT_VARIABLES))
             reason = f"names that begin with {OWN_PREFIX} are set by the operator, except {own}"
         if name in ADAPTER_VARIABLES and endpoint.adapters:
-            reason = "it is set from spec.adapters; keep one of the two"
+            reason = "spec.adapters sets it; use either spec.adapters or this variable"
         if reason:
             yield f"spec.env: {name} is refused: {reason}"
 
@@ -188,9 +188,9 @@ def _find_in_args(endpoint: Endpoint) -> Iterator[str]:
     for name in dict.fromkeys(find_flags(words)):
         reason = REFUSED_FLAGS.get(name)
         if name == "MODEL":
-            reason = "it is set from spec.model; write the model there"
+            reason = "spec.model sets it; write the model there"
         if name.removeprefix("NO_") in ADAPTER_VARIABLES and endpoint.adapters:
-            reason = "it is set from spec.adapters; keep one of the two"
+            reason = "spec.adapters sets it; use either spec.adapters or this flag"
         if reason:
             yield f"spec.args: --{name.lower().replace('_', '-')} is refused: {reason}"
 

@@ -1,6 +1,6 @@
-"""Lists the URLs of an endpoint for status.addresses: of its Service, of the gateways, and of its route.
+"""Lists the URLs of an endpoint for status.addresses: the URLs of its Service, of the gateways, and of its route.
 
-The reconciler calls it. All are base URLs for OpenAI clients.
+The reconciler calls it. All URLs are base URLs for OpenAI clients.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ def list_addresses(
     routes: Iterable[str],
     previous: Iterable[Manifest] = (),
 ) -> list[Manifest]:
-    """List the addresses of an endpoint: those of its Service first.
+    """List the addresses of an endpoint. The addresses of its Service come first.
 
     Args:
         service: the endpoint's Service, if it exists. Its load balancer adds addresses outside the cluster.
@@ -43,7 +43,7 @@ def list_addresses(
 
 
 def base_url(scheme: str, host: str, port: int) -> str:
-    """Build a URL without a path. It contains the port only if that is not the scheme's default."""
+    """Build a URL without a path. The URL contains the port only if the port is not the scheme's default."""
     name = f"[{host}]" if ":" in host else host
     return f"{scheme}://{name}" if port == {"http": 80, "https": 443}[scheme] else f"{scheme}://{name}:{port}"
 

@@ -26,7 +26,7 @@ class Observed:
         env_warnings: one sentence for each variable that is probably misspelt or has no effect.
         conditions: conditions from other modules, without transition times.
         reports: the servers' reports of their start, by run (start_progress.run_of).
-        nodes: the cluster's nodes, or None where they may not be read or need not be.
+        nodes: the cluster's nodes, or None if they may not be read or need not be.
         events: the events of the pod that has waited longest for its volumes, where they were read.
         scales: whether a request may start the endpoint while it is at zero.
         gateways: the number of ready gateways, which hold requests at zero.
@@ -73,7 +73,7 @@ class Observed:
 
     @property
     def stuck_revisions(self) -> frozenset[str]:
-        """The revisions of the active pods while none of them is ready; empty where one is."""
+        """The revisions of the active pods while none of them is ready; empty if one is."""
         return frozenset() if self.serving else frozenset(_revision(pod) or "" for pod in self.active)
 
     @property

@@ -1,7 +1,8 @@
 """Compares the variables that a pod's vLLM knows with server_names.txt, which describes the chart's default vLLM.
 
 A pod reports which variables of its environment the parser of its vLLM knows. status.lastStart keeps the differences
-for the user's variables. So the operator knows them without a pod too. The reconciler and conditions.py call it.
+for the user's variables. So the operator knows the differences without a pod too. The reconciler and conditions.py call
+it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,8 @@ def find_differences(env: Iterable[Manifest], reported: Mapping[str, str]) -> di
     """Find the user's variables whose status differs in the pod's vLLM. Returns name -> status there, ABSENT if
     unknown.
 
-    A variable from a Secret, a ConfigMap or a field may be missing in the pod. So it counts only if the pod reports it.
+    A variable from a Secret, a ConfigMap or a field may be missing in the pod. So such a variable is compared only if
+    the pod reports it.
     """
     differences = {}
     for variable in env:

@@ -37,7 +37,7 @@ STATES: Mapping[str, str] = {
     "Updating": "Replicas answer while others start or stop: after a change, a new number of replicas or a lost pod.",
     "Degraded": "Replicas answer, but others or an update fail. The message has a reason from below and what to do.",
     "Suspended": "spec.suspend is true. No pods run, and everything else stays.",
-    "ScaledToZero": "spec.replicas is 0, without spec.scaling. No pods run, and requests start none.",
+    "ScaledToZero": "spec.replicas is 0, without spec.scaling. No pods run, and requests do not start pods.",
     "Idle": "Scaled to zero, or asleep. The gateway holds the next request until a server is started or woken for it.",
     "Scheduling": "Kubernetes is choosing a node for the first pod.",
     "PreparingPod": "The node is preparing the pod's volumes and network.",
@@ -47,7 +47,7 @@ STATES: Mapping[str, str] = {
     "Downloading": "The server is downloading the model. status.startup has percent, bytes a second and seconds left.",
     "LoadingWeights": "The server is loading the weights.",
     "Compiling": "vLLM is compiling kernels and capturing graphs.",
-    "WarmingUp": "The model is answering a first request, which the server sends itself.",
+    "WarmingUp": "The model is answering a first request from the server itself.",
     "NotAnswering": "The server has started and fails its readiness probe. It is draining, overloaded or unhealthy.",
 }
 """Reasons of the Ready condition that are no failure, with their meaning; in the order of docs/troubleshooting.md."""
@@ -169,7 +169,7 @@ def _readiness_of_start(observed: Observed, before: Manifest) -> Readiness:
 
 
 def _stage_from_status(status: Manifest) -> Stage | None:
-    """The stage that a status names, or None where it is not one that a server reported."""
+    """The stage that a status names, or None if it is not one that a server reported."""
     startup = dict(status.get("startup") or {})
     step = startup.pop("step", "")
     message = find_condition(status, "Ready").get("message", "")

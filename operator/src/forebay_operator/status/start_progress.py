@@ -28,7 +28,8 @@ FIRST_SERVER_STAGE = 4
 """The number of the first stage that the server reports. The stages before it are Kubernetes' own: see `stage_of`."""
 
 MAX_POLLED_PODS = 3
-"""Loading pods of one endpoint that are polled. The oldest ones are polled, because they are the furthest along."""
+"""The most loading pods of one endpoint that are polled. The oldest pods are polled, because they are the furthest
+along."""
 
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
 """The form of a version of vLLM."""
@@ -57,7 +58,7 @@ class Report:
     Attributes:
         step: one of SERVER_STEPS.
         seconds: step -> seconds that it took, or has taken so far.
-        progress: percent, bytesPerSecond and etaSeconds, where they are known.
+        progress: percent, bytesPerSecond and etaSeconds, if they are known.
         reasoning_parser: the parser that the model's family needs and that env does not set; "" for none.
         vllm_version: the version of the image's vLLM; "" if unknown.
         variables: the names of the pod's environment that its vLLM or the server knows, with their status. None if the
@@ -83,7 +84,7 @@ class Stage:
 
 
 def parse_report(content: Any) -> Report | None:
-    """Parse a pod's answer. Returns None where it is not a report, because any image may listen there."""
+    """Parse a pod's answer. Returns None if it is not a report, because any image may listen there."""
     step = content.get("step") if isinstance(content, dict) else None
     if not isinstance(step, str) or step not in SERVER_STEPS:
         return None
@@ -191,7 +192,7 @@ def find_unread(pods: Sequence[Manifest], last_start: Manifest, reports: Mapping
     """The pods that should be polled for a report.
 
     These are the oldest pods that load, up to MAX_POLLED_PODS. The newest loaded pod is also among them, unless
-    status.lastStart already has it or a later one.
+    status.lastStart already describes this pod or a later one.
     """
     running = sorted((pod for pod in pods if started_at(pod)), key=started_at)
     loading = [pod for pod in running if not server_status(pod).get("started")]
@@ -218,7 +219,7 @@ def find_last_start(pods: Sequence[Manifest], reports: Mapping[str, Report], bef
 
 
 def started_at(pod: Manifest) -> str:
-    """The start time of the pod's server, in RFC 3339 and UTC as the kubelet writes it; "" where it does not run."""
+    """The start time of the pod's server, in RFC 3339 and UTC as the kubelet writes it; "" if it does not run."""
     running = (server_status(pod).get("state") or {}).get("running") or {}
     return str(running.get("startedAt") or "")
 

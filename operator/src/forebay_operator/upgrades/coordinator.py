@@ -26,7 +26,7 @@ from forebay_operator.upgrades.wave import (
 logger = logging.getLogger(__name__)
 
 PLAN_DELAY = 0.2
-"""Seconds from a change to the next plan. Further changes in this time count for the same plan."""
+"""Seconds from a change to the next plan. The same plan covers further changes in this time."""
 
 WINDOW_INTERVAL = 15.0
 """Seconds between two checks whether the time window is open."""

@@ -12,9 +12,9 @@ from forebay_operator.spec import Manifest
 from forebay_operator.upgrades.member import Member, ServingState, UpgradeStage
 
 NAMED = 20
-"""The first outdated endpoints in line, whose condition names the endpoints that they wait for. The condition of all
-others stays the same until they are among the first. Otherwise a wave of thousands of endpoints would write thousands
-of statuses at each step."""
+"""The number of outdated endpoints, from the first in line, whose condition names the endpoints that they wait for. The
+condition of all others stays the same until they are among the first. Otherwise a wave of thousands of endpoints would
+write thousands of statuses at each step."""
 
 MAX_NAMES = 3
 """The most endpoints that one message names."""
@@ -22,7 +22,8 @@ MAX_NAMES = 3
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether an endpoint may get the current pod template. Reason and message are those of its condition UpToDate.
+    """Whether an endpoint may get the current pod template. Reason and message are for the endpoint's condition
+    UpToDate.
 
     Attributes:
         allowed: whether it may get the current template now.
@@ -55,7 +56,7 @@ def plan_wave(
 ) -> dict[EndpointKey, Decision]:
     """Decide about all outdated endpoints.
 
-    Endpoints with an interrupted upgrade come first. Endpoints of which some pods fail come last. An endpoint without a
+    Endpoints with an interrupted upgrade come first. Endpoints with some failing pods come last. An endpoint without a
     ready pod has nothing to lose, so it takes no slot, and the wave does not wait for it.
 
     Args:
@@ -142,8 +143,8 @@ def _order(key: EndpointKey, member: Member) -> tuple[bool, bool, EndpointKey]:
 def _describe_wait(
     slots: Collection[EndpointKey], failed: Iterable[EndpointKey], members: Mapping[EndpointKey, Member]
 ) -> tuple[str, str]:
-    """Return reason and message for endpoints in line. They name the reason of a failure and not its message, which may
-    quote data of another tenant."""
+    """Return reason and message for endpoints in line. Reason and message name the reason of a failure, but do not
+    quote its message, which may contain data of another tenant."""
     for key in failed:
         failure = members[key].failure
         why = failure.reason if failure else ""

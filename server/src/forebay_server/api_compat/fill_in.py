@@ -11,7 +11,7 @@ from typing import Any
 from forebay_server.api_compat.incompatible import Incompatible
 
 FILL_IN_STATE = "forebay_fill_in"
-"""Name in the app's state: a FillIn, or None where the model cannot fill in."""
+"""Name in the app's state: a FillIn, or None if the model cannot fill in."""
 
 MAX_CHARACTERS = 32 << 20
 """Limit of the suffix's length times the number of prompts. It equals the default limit of a body in bytes."""
@@ -72,7 +72,7 @@ class FillIn:
 def find_fill_in(token_id: Callable[[str], int | None]) -> FillIn | None:
     """Find how a model fills in. Returns None if its tokenizer lacks the tokens of every family.
 
-    `token_id` returns the ID of the token that encodes a text, or None where several tokens encode it.
+    `token_id` returns the ID of the token that encodes a text, or None if several tokens encode it.
     """
     for tokens in TOKENS.values():
         required = [token for token in (tokens.before, tokens.after, tokens.middle) if token]

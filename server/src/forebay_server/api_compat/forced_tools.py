@@ -7,7 +7,8 @@ FORCED = frozenset({"any", "function", "required", "tool"})
 
 
 def bind_arguments(request: Any) -> None:
-    """Set `strict` on the tools of a request that forces a call, in place. A tool that sets it itself keeps its value.
+    """Set `strict` on the tools of a request that forces a call, in place. A tool that sets `strict` itself keeps its
+    value.
 
     Without `strict`, vLLM 0.32 and later do not constrain the arguments to the tool's schema. A model may then write a
     string where the schema wants an object.

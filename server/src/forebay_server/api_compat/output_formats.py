@@ -13,7 +13,8 @@ _JSON = ("json_object", "json_schema")
 def adapt_response_format(fields: Fields, constraints: Collection[str]) -> Fields:
     """Move the schema of `response_format` to where OpenAI's API has it.
 
-    llama.cpp, Together and Fireworks have `schema` beside the type. vLLM 0.32 ignores it there, and accepts any JSON.
+    llama.cpp, Together and Fireworks have `schema` beside the type. vLLM 0.32 ignores a schema there, and accepts any
+    JSON.
 
     Args:
         fields: the fields of a chat completion or a completion.
@@ -75,7 +76,7 @@ def set_output_format(fields: Fields, output_format: Any, source: str, param: st
     Args:
         fields: the fields without `source`.
         output_format: the format.
-        source: the field that the client gave the format in.
+        source: the field in which the client gave the format.
         param: the parameter that the error names.
 
     Raises:

@@ -53,10 +53,10 @@ GUIDED = {
 """Field of vLLM before 0.12 -> the part of structured_outputs that has replaced it."""
 
 _OPTIONS = frozenset({"guided_whitespace_pattern"})
-"""The fields of GUIDED that constrain an answer only together with another field."""
+"""The fields in GUIDED that constrain an answer only together with another field."""
 
 RENDER = "/render"
-"""Suffix of the paths that answer with the request as the engine gets it. They take the same fields."""
+"""Suffix of the paths that answer with the request as the engine gets it. These paths take the same fields."""
 
 _BACKEND = "guided_decoding_backend"
 _SERVERS_CHOICE = (None, "", "auto")

@@ -11,7 +11,7 @@ NAME = "thinking.budget_tokens"
 def drop_unenforceable_budget(request: Any, engine: Any) -> tuple[str, ...]:
     """Remove the budget from a request, in place, where vLLM 0.32 would reject the request because of it.
 
-    vLLM counts the tokens between the marks of a reasoning parser, so it needs one.
+    vLLM counts the tokens between the marks of a reasoning parser, so it needs such a parser.
 
     Returns the names of the fields that have no effect then.
 

@@ -1,7 +1,7 @@
 """Fields of OpenAI's and Anthropic's requests that have no effect here: named in a header, or rejected. Pure.
 
 A field is rejected where the client would misread the answer. Other fields without effect, and unknown fields, are
-named in the header. So clients that send them to every server work.
+named in the header. So clients that send such fields to every server still work.
 """
 
 from collections.abc import Collection, Iterator, Mapping

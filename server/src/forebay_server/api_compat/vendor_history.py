@@ -122,7 +122,8 @@ def _read_document(document: Mapping[str, Any]) -> list[Any]:
 
 
 def adapt_openai_history(fields: Fields) -> Fields:
-    """Convert the input of the Responses API to items that vLLM knows. Add the tools in it to the request's tools."""
+    """Convert the input of the Responses API to items that vLLM knows. Add the tools in the input to the request's
+    tools."""
     adapted = dict(fields)
     include = fields.get("include")
     if isinstance(include, list):

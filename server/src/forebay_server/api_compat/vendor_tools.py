@@ -178,7 +178,8 @@ def _adapt_choice(choice: Any, kinds: Collection[str], omitted: Sequence[str]) -
 
 
 def _is_absent(part: Any, kinds: Collection[str]) -> bool:
-    """Whether a choice names a tool that runs on a server and whose kind is not among the remaining `kinds`."""
+    """Whether a choice names a tool that runs on a server, and the kind of this tool is not among the remaining
+    `kinds`."""
     kind = kind_of(part)
     return kind.startswith((*FOREIGN_TOOLS, *TOOL_SERVER_TOOLS)) and kind not in kinds
 
@@ -204,9 +205,10 @@ def _is_foreign(tool: Any) -> bool:
 
 
 def _free_custom_tools(tool: Any) -> list[Any]:
-    """Move the custom tools of a namespace beside it. vLLM 0.32 does not show them to the model inside.
+    """Move the custom tools of a namespace beside the namespace.
 
-    Codex accepts a call of such a tool by its name alone.
+    Inside a namespace, vLLM 0.32 does not show custom tools to the model. Codex accepts a call of such a tool by its
+    name alone.
     """
     members = list_of(tool, "tools") if kind_of(tool) == "namespace" else []
     custom = [member for member in members if kind_of(member) == "custom"]
@@ -248,7 +250,7 @@ def _without_duplicates(namespace: Fields) -> Fields:
 
 
 def _identity(tool: Any, number: int) -> tuple[str, object]:
-    """The key that two declarations of one tool share. `number` makes the key of anything else unique."""
+    """The key that two declarations of one tool share. For anything else, `number` makes the key unique."""
     if not kind_of(tool):
         return "", number
     name = tool.get("name") or tool.get("server_label")

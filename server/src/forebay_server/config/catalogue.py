@@ -14,7 +14,7 @@ FlagEntry = dict[str, object]
 
 
 def catalogue(flags: Mapping[str, Flag], vllm_variables: Iterable[str]) -> list[FlagEntry]:
-    """One entry for each name, sorted by it: {"name", "status", …}.
+    """One entry for each name, sorted by name: {"name", "status", …}.
 
     status: "flag" and "alias" (with "sets", "type", "list", "default", "choices", "expected"), "forebay" and "library"
     (with "meaning"), "vllm" (a variable of vLLM that is no flag), "removed" (with "instead"), "reserved" (with

@@ -123,7 +123,7 @@ def resolve_flags(
 
 
 def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str, str]:
-    """The variable that sets the flag `name`, and its value. An alias overrides the name itself."""
+    """The variable that sets the flag `name`, and the value of this variable. An alias overrides the name itself."""
     own = "" if name in variable_names.RESERVED else env.get(name, "")
     aliases = [alias for alias, target in variable_names.ALIASES.items() if target == name and alias in env]
     if not aliases:
@@ -134,7 +134,7 @@ def _choose(env: Mapping[str, str], name: str, result: Resolution) -> tuple[str,
 
 
 def _is_unset(flag: Flag, value: str) -> bool:
-    """Whether a value counts as unset. RunPod's templates have 0, None and [] for unset variables."""
+    """Whether a value means that the variable is unset. RunPod's templates have 0, None and [] for unset variables."""
     word = value.strip()
     return (
         not word
@@ -187,7 +187,7 @@ def value_text(flag: Flag, value: str) -> str:
     """A value as vLLM's parser accepts it.
 
     A dictionary of pairs such as image=2,video=1 becomes JSON. LIMIT_MM_PER_PROMPT had this form in older versions of
-    vLLM. Any other value loses the spaces around it, except a chat template, which may begin with some.
+    vLLM. Spaces around any other value are removed. A chat template keeps them, because it may begin with spaces.
     """
     if flag.type != "json":
         return value if flag.name == "CHAT_TEMPLATE" else value.strip()

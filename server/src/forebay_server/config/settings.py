@@ -186,8 +186,9 @@ def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: st
     """Variables that move all caches of the libraries to the cache volume, as the root file system is read-only.
 
     HF_HOME and the hub's cache are one folder, as in RunPod's workers, so that their volumes can be used. Earlier
-    releases of Forebay had the hub's cache in its subfolder `hub`. That subfolder stays the cache if it has the first
-    of the `repositories` that is in only one of the two folders. Variables in `env` keep the user's values.
+    releases of Forebay had the hub's cache in its subfolder `hub`. That subfolder stays the cache in one case: of the
+    `repositories` that are in only one of the two folders, the first is in the subfolder. Variables in `env` keep the
+    user's values.
     """
     home = base_path / "huggingface-cache" / "hub"
     variables = {
@@ -210,7 +211,8 @@ def cache_environment(base_path: Path, env: Mapping[str, str], *repositories: st
 
 
 def _read(env: Mapping[str, str], name: str) -> str:
-    """The value without blanks around it. A value of blanks alone counts as unset, as with the flags of vLLM."""
+    """The value without blanks around it, or the default. A value with only blanks means "unset", as with the flags of
+    vLLM."""
     given = (env.get(each, "").strip() for each in (name, OTHER_SPELLINGS.get(name, name)))
     return next(filter(None, given), DEFAULTS[name])
 

@@ -28,7 +28,7 @@ ZERO_IS_UNSET = frozenset(
         "NUM_GPU_BLOCKS_OVERRIDE",
     }
 )
-"""Flags that the worker's templates set to 0, which vLLM would reject."""
+"""Flags that the worker's templates set to 0, a value that vLLM would reject."""
 
 NEEDS = {
     "LORA_MODULES": "ENABLE_LORA=true",

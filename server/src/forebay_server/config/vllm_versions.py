@@ -21,7 +21,7 @@ class VersionRange:
     last: Minor
     support: Literal["tested", "untested", "refused"]
     evidence: str
-    """The reason for the support: tests and measurements."""
+    """The evidence that these versions work: tests and measurements."""
 
 
 VERSIONS = (

@@ -49,7 +49,8 @@ STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 
 
 def call_of(content: object, *, raw: bool = False) -> Call:
-    """The request that a job's input stands for. Its model is None where neither input nor sampling_params name one.
+    """Convert a job's input to the request that it stands for. Its model is None if neither input nor sampling_params
+    name one.
 
     Args:
         content: the input.

@@ -152,16 +152,16 @@ INPUT_NAMES = frozenset(
 """All fields of all forms of an input, except model."""
 
 NOTHING: tuple[Any, ...] = (None, "", [])
-"""Values that count as unset for every option."""
+"""Values that mean "unset" for every option."""
 
 OFF_BY_DEFAULT = ("echo", "logprobs", "prompt_logprobs")
-"""Options for which false counts as unset too."""
+"""Options for which false means "unset" too."""
 
 MAX_COMPARED = 64
 """The most unknown names of an input that are compared with known names, as a comparison takes time."""
 
 PLAIN_WORD = 5
-"""The most letters of a name without an underscore that counts as the client's own word, such as stop."""
+"""The most letters of a name without an underscore that is treated as the client's own word, such as stop."""
 
 
 def refuse_misplaced(content: Mapping[str, Any], place: str, more: set[str], *, raw: bool) -> None:

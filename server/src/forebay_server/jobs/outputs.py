@@ -18,7 +18,7 @@ DONE = "[DONE]"
 class OutputBatches:
     """The sizes of consecutive items, in tokens or chunks. They grow by the factor `growth` up to `max_size`.
 
-    With the defaults: 1, 3, 9, 27, 50, 50, … As in worker-vllm, all items have `max_size` where the sizes cannot grow.
+    With the defaults: 1, 3, 9, 27, 50, 50, … As in worker-vllm, all items have `max_size` if the sizes cannot grow.
     """
 
     def __init__(self, max_size: float, min_size: float, growth: float) -> None:

@@ -1,4 +1,4 @@
-"""Handles SIGTERM. During the start it ends the server immediately.
+"""Handles SIGTERM. During the start, SIGTERM ends the server immediately.
 
 Later the server accepts no new requests, finishes the running ones, and then stops vLLM as Ctrl-C does.
 """

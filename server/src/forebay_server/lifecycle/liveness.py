@@ -1,4 +1,5 @@
-"""Detects an engine that makes no progress. The port of its server still answers, so it looks alive from outside.
+"""Detects an engine that makes no progress. The port of its server still answers, so the engine looks alive from
+outside.
 
 The check counts finished steps of the engine, never the duration of requests. A pod under full load with a queue of
 minutes finishes a step every few milliseconds.
@@ -16,10 +17,10 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 
 UNWATCHED_SECONDS = 30.0
-"""A gap of this length between two checks does not count: the machine was stopped, or the clock jumped."""
+"""A gap of this length between two checks is ignored: the machine was stopped, or the clock jumped."""
 
 FAILED_PROBES = 2
-"""Consecutive failed probes of an idle engine after which the server counts as unhealthy."""
+"""Consecutive failed probes of an idle engine after which the server is unhealthy."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ class Patience:
 
 
 class EngineWatch:
-    """Watches the engines by their number. There is one, or one for each rank of a data-parallel group.
+    """Watches the engines by their number. There is one engine, or one for each rank of a data-parallel group.
 
-    `requests` returns the number of unfinished requests of each engine. It and the methods are safe in any thread.
+    `requests` returns the number of unfinished requests of each engine. `requests` and all methods are safe in any
+    thread.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class EngineWatch:
         self._last_work = self._clock()
 
     def stuck(self) -> str:
-        """Why the engine counts as stuck, in a few words; "" if it does not. Call it every few seconds."""
+        """Why the engine is stuck, in a few words; "" if it is not stuck. Call it every few seconds."""
         now = self._clock()
         running = self._requests()
         unwatched = now - self._last_check > UNWATCHED_SECONDS

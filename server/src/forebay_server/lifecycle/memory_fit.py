@@ -22,7 +22,7 @@ Config = Mapping[str, Any]
 GIB = 1 << 30
 
 FIT_TOLERANCE = 0.98
-"""Estimates may be too large by 2%. A model is rejected only if this part of its estimate does not fit."""
+"""Estimates may be too large by 2%. A model is rejected only if even this fraction of its estimate does not fit."""
 
 BYTES = {"float32": 4.0, "float": 4.0, "float16": 2.0, "half": 2.0, "bfloat16": 2.0}
 KV_BYTES = {"fp8": 1.0, "fp8_e4m3": 1.0, "fp8_e5m2": 1.0, "fp8_inc": 1.0, **BYTES}
@@ -221,7 +221,7 @@ def longest_that_fits(need: MemoryNeed, gpu: int, limit: int) -> int:
 
 
 def _advice(need: MemoryNeed, gpus: Sequence[int], tokens: int) -> str:
-    """A sentence with the changes of which each would suffice."""
+    """A sentence that lists changes. Each of them alone would suffice."""
     ways = []
     gpu = min(gpus)
     heads = int(text_config(need.config).get("num_attention_heads") or 0)  # 0: unknown, any count may do
@@ -274,7 +274,8 @@ def need_of(model: str, config: Config, weight_file_bytes: int, parsed: argparse
 
 
 def check_memory(need: MemoryNeed | None, gpus: Sequence[int]) -> None:
-    """Raise StartError for a model that cannot fit. If its config lacks fields, only vLLM itself checks it."""
+    """Raise StartError for a model that cannot fit. If the config of the model lacks fields, only vLLM itself checks
+    the model."""
     try:
         failure = assess_fit(need, gpus) if need is not None else None
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

@@ -1,6 +1,6 @@
 """Reads the small files of a model before vLLM starts: config.json, chat template, tokens.
 
-The model's author may be anybody. So each file is read up to a limit, and an unreadable file counts as absent.
+The model's author may be anybody. So each file is read up to a limit, and an unreadable file is treated as absent.
 """
 
 import json

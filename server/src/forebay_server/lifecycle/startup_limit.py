@@ -1,4 +1,4 @@
-"""VLLM_STARTUP_TIMEOUT: ends a start that takes longer, and reports it.
+"""VLLM_STARTUP_TIMEOUT: ends a start that takes longer, and reports the reason.
 
 The command line starts it before the downloads.
 """

@@ -10,7 +10,7 @@ from forebay_server.lifecycle.startup import Download, Startup, Step
 
 
 class InFlight:
-    """The requests being answered. Used on the event loop only; `count` may be read from any thread."""
+    """The requests that are being answered. Use it on the event loop only; `count` may be read from any thread."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[Any] | None] = []
@@ -47,7 +47,7 @@ class InFlight:
         await self._idle.wait()
 
     def cancel(self) -> None:
-        """Cancel every request. Its client's connection closes."""
+        """Cancel every request. The connections of the clients close."""
         for task in self._tasks:
             if task is not None:
                 task.cancel()
@@ -71,7 +71,7 @@ class ServerState:
         self._steps_since_last_call = steps_since_last_call
         self.draining = draining
         self.asleep = False
-        """Whether the engine sleeps, or is going to sleep or waking up: see engine."""
+        """Whether the engine sleeps, falls asleep or wakes up: see engine."""
         self.leaving = False
         """Whether the engine will sleep unless a request arrives. Until then the server is not ready, but answers."""
         self.failure: Failure | None = None

@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 ControlAnswer = dict[str, object]
 
 MODES = ("wait", "abort", "keep")
-"""How sleep treats running requests: they finish before it, are aborted, or continue after it."""
+"""How sleep treats running requests: they finish before the sleep, are aborted, or continue after the sleep."""
 
 IDLE_POLL_INTERVAL = 0.1
 """Seconds between two checks for new requests."""
 
 
 class EngineRefused(Exception):
-    """The operation was not done. Carries the error to answer with."""
+    """The operation was not done. The exception has the error for the answer."""
 
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.message)
@@ -93,7 +93,8 @@ class Engine:
         """Put the engine to sleep. From then on the server rejects requests.
 
         Args:
-            level: 0 stops the engine, 1 moves the weights to the host's memory and drops the KV cache, 2 drops both.
+            level: 0 stops the engine, 1 moves the weights to the host's memory and drops the KV cache, 2 drops the
+                weights and the KV cache.
             mode: how running requests are treated, one of MODES.
             after: seconds before the sleep in which the server is not ready, but answers. A request in this time keeps
                 the engine awake.

@@ -1,4 +1,4 @@
-"""Engine control on the ops port, under vLLM's paths. It has its own token, which is never a user's key.
+"""Engine control on the ops port, under vLLM's paths. Engine control has its own token, which is never a user's key.
 
 The threads of the ops port call `answer`; the operation itself runs on vLLM's event loop.
 """
@@ -61,7 +61,8 @@ class Control:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, engine: Callable[[], Engine | None], loop: asyncio.AbstractEventLoop) -> None:
-        """Run all later operations on `loop`, by the engine that `engine` returns. It returns None if there is none."""
+        """Run all later operations on `loop`, by the engine that `engine` returns. `engine` returns None if there is no
+        engine."""
         self._engine, self._loop = engine, loop
 
     def answer(self, request: ControlRequest) -> tuple[HTTPStatus, dict[str, object], tuple[tuple[str, str], ...]]:

@@ -43,7 +43,7 @@ def missing(paths: Collection[str]) -> list[str]:
 
 
 async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
-    """Answer with one model of /v1/models. Its name may have slashes."""
+    """Answer with one model of /v1/models. The name of the model may have slashes."""
     for card in await model_cards(raw_request):
         if card["id"] == model:
             return JSONResponse(card)

@@ -1,4 +1,4 @@
-"""The API keys: files in a mounted Secret with one valid key each. They are read again when they change."""
+"""The API keys: files in a mounted Secret with one valid key each. Changed files are read again."""
 
 import hashlib
 import hmac

@@ -29,7 +29,7 @@ class BodyLimits:
 
 
 class BodyRefused(Exception):
-    """The body is too large or too slow. Carries the error to answer with."""
+    """The body is too large or too slow. The exception has the error for the answer."""
 
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.message)

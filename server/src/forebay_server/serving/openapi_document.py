@@ -45,7 +45,7 @@ ERROR = {
 }
 
 SWITCHED_OFF = "disabled_scale_out"
-"""The name of vLLM's routes that only answer that a flag enables them."""
+"""The name of those routes of vLLM whose only answer is that a flag enables them."""
 
 JOB = {
     "type": "object",

@@ -1,6 +1,6 @@
 """The headers of every answer, whether the middleware, vLLM's app or a stream creates it.
 
-Each of them calls it, because no single place sees all answers.
+Each of these three calls this module, because no single place sees all answers.
 """
 
 import re

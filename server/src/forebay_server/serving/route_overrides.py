@@ -1,6 +1,6 @@
 """Routes that replace vLLM's own by path and method. They differ only in how an answer is written.
 
-They call vLLM's handlers as vLLM's routes do. vLLM's own route answers where its stream of text is right already.
+They call vLLM's handlers as vLLM's routes do. If vLLM's own stream of text is right already, vLLM's own route answers.
 """
 
 import functools

@@ -72,7 +72,7 @@ class RequestedRoute:
         path: the path as vLLM knows it; the client's own if there is no such route.
         served: whether the route belongs to the API, is a probe, or accepts jobs.
         api: the API whose errors it answers with.
-        absent: the name of the missing OpenAI API that it belongs to; else "".
+        absent: the name of the OpenAI API that the route belongs to, if the server lacks this API; else "".
     """
 
     path: str

@@ -1,9 +1,10 @@
 """Streamed text, written from the engine to the socket.
 
 vLLM builds an object for each token, dumps it as JSON and passes it through every layer of the app. But nearly all
-chunks of an answer differ in their text only. So vLLM's own generator writes the first chunks, the last one, and all
-that are not plain text. Its first chunk with text is the frame for the texts in between. These go to the socket as they
-leave the engine, one chunk for each result, like in vLLM. This module knows nothing about the form of a chunk.
+chunks of an answer differ in their text only. So vLLM's own generator writes the first chunks, the last chunk, and all
+chunks that are not plain text. Its first chunk with text is the frame for the texts in between. These texts go to the
+socket as they leave the engine, one chunk for each result, as in vLLM. This module knows nothing about the form of a
+chunk.
 
 It taps `generate` (vLLM's EngineClient protocol) of the one engine client that vLLM creates.
 """
@@ -88,7 +89,8 @@ class TextStream:
         return self._send_plain(results)
 
     async def _send_plain(self, results: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        """Send plain text directly and yield the rest. The next result also gets the sent tokens, so they count."""
+        """Send plain text directly and yield the rest. The next result also gets the sent tokens, so the usage includes
+        them."""
         sent: list[int] = []
         async for result in results:
             if self._frame is not None and self._send is not None and (output := _plain(result)) is not None:
@@ -191,7 +193,8 @@ async def answer(
 
 
 def is_plain(request: Any, serving: Any, state: Any) -> bool:
-    """Whether the answer's chunks differ in their text only. `state` is the app's. False if that is not certain."""
+    """Whether the answer's chunks differ in their text only; False if this is not certain. `state` is the app's
+    state."""
     options = request.stream_options
     arguments = getattr(state, "args", None)
     return bool(
@@ -223,7 +226,7 @@ def _passes_text(parser: Any) -> bool:
 
 
 def only_harmless(app: Any) -> bool:
-    """False if the user has added middleware, which may read the body of an answer."""
+    """Whether no middleware may read the body of an answer. Returns False if the user has added middleware."""
     return all(middleware.cls.__module__.startswith(HARMLESS_MIDDLEWARE) for middleware in app.user_middleware)
 
 

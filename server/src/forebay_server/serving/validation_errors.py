@@ -9,7 +9,7 @@ from forebay_protocol.errors import ApiError
 _PAGE = re.compile(
     r"\A\d+ validation errors? for [^\n]+\n(?:(?P<place>\S+)\n)?\s+(?P<message>.+?) \[type=",
 )
-"""The text of a pydantic.ValidationError in an answer of vLLM. It has no place if it is about the whole value."""
+"""The text of a pydantic.ValidationError in an answer of vLLM. An error about the whole value has no place in it."""
 
 _OWN_FIELDS = re.compile(r"(?<=structured outputs constraint but )(\w+ are specified): \{.*\Z", re.DOTALL)
 """vLLM's message about a constraint, followed by all fields of vLLM's object."""
@@ -24,12 +24,12 @@ MAX_VALIDATION_MESSAGE_LENGTH = 500
 def of_errors(errors: Sequence[Mapping[str, Any] | str], body: Any) -> ApiError:
     """The error for the validation errors of a request.
 
-    A value may have several forms, each with an error. The error that is deepest in the body applies, as the client
+    A value may have several forms, each with an error. The deepest error in the body is reported, because the client
     most likely meant that form.
 
     Args:
-        errors: the items of pydantic.ValidationError.errors(), with the locations of FastAPI ("body" first). In
-            place of some items, vLLM has messages.
+        errors: the items of pydantic.ValidationError.errors(), with the locations of FastAPI ("body" first). For some
+            items, vLLM has a message instead.
         body: the request's body as it was parsed, or None.
     """
     errors = errors[:MAX_ERRORS]

@@ -98,7 +98,7 @@ def _spread(endpoint: Endpoint, constraint: Manifest) -> Manifest:
 
 
 def choose_image(endpoint: Endpoint, settings: Settings) -> str:
-    """The server image of an endpoint; empty where neither the endpoint nor the operator names one."""
+    """The server image of an endpoint; empty if neither the endpoint nor the operator names one."""
     return endpoint.image or (settings.gpu_image if endpoint.gpu.count else settings.cpu_image)
 
 

@@ -34,7 +34,7 @@ class Volumes:
         self.mounts.append({"name": name, "mountPath": path, **({"readOnly": True} if read_only else {})})
 
     def mount_claim(self, claim: str, path: str, read_only: bool) -> None:
-        """Mount a claim; the volume itself is read-only while every mount of it is."""
+        """Mount a claim. The volume is read-only only if all its mounts are read-only."""
         same = (one["name"] for one in self.volumes.values() if _claim_of(one) == claim)
         name = next(same, None) or f"forebay-claim-{sum(map(bool, map(_claim_of, self.volumes.values())))}"
         before = self.volumes.get(name)

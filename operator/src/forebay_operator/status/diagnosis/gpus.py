@@ -54,7 +54,8 @@ class Node:
     usable: bool = True
 
     def memory_of(self, resource: str) -> float:
-        """The GiB of memory of one unit of the resource. The name of a share of a GPU has them, as in NVIDIA's MIG."""
+        """The GiB of memory of one unit of the resource. The name of a share of a GPU contains the GiB, as in NVIDIA's
+        MIG."""
         share = _SHARE.search(resource)
         return float(share["gib"]) if share else self.gpu_gib
 
@@ -117,7 +118,8 @@ def summarize(nodes: Iterable[Node], requested: str) -> str:
 
 
 def _name_larger(diagnosis: Diagnosis, gpu: Gpu, nodes: Sequence[Node], node_name: str) -> Diagnosis:
-    """Name the GPUs that could hold the model: of the size that the server reported, or else larger than the tried."""
+    """Name the GPUs that could hold the model: GPUs of the size that the server reported, or else GPUs larger than
+    those that were tried."""
     needed = NEEDED.search(diagnosis.remedy)
     tried = next((node.memory_of(gpu.resource) for node in nodes if node.name == node_name), 0.0)
     if not needed and not tried:

@@ -44,10 +44,10 @@ Check = Callable[[Manifest], Diagnosis | None]
 
 
 def diagnose_pods(pods: Iterable[Manifest], steps_seen: Mapping[str, str] = MappingProxyType({})) -> Diagnosis | None:
-    """Diagnose the newest failing pod. Returns None where no pod fails.
+    """Diagnose the newest failing pod. Returns None if no pod fails.
 
-    Pods that have ended for good, such as evicted ones, stay in the API. They count only while no other pod exists.
-    `steps_seen` has the last known step of each run of a server (start_progress.run_of).
+    Pods that have ended for good, such as evicted ones, stay in the API. They are diagnosed only while no other pod
+    exists. `steps_seen` has the last known step of each run of a server (start_progress.run_of).
     """
     newest_first = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
     running = [pod for pod in newest_first if not has_ended(pod)]
@@ -232,7 +232,7 @@ def _quote_message(state: Manifest) -> str:
 
 
 def _last_end(pod: Manifest) -> Manifest:
-    """The last end of the server in an unready pod; empty where there is none."""
+    """The last end of the server in an unready pod; empty if there is none."""
     if server_status(pod).get("ready"):
         return {}
     return _container_state(pod, "state", "terminated") or _container_state(pod, "lastState", "terminated")

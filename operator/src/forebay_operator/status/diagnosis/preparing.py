@@ -31,7 +31,7 @@ def find_preparing(pods: Iterable[Manifest]) -> tuple[Manifest, datetime] | None
 
 
 def diagnose_preparation(events: Iterable[Manifest]) -> Diagnosis | None:
-    """Diagnose the newest failed attempt to prepare a pod, or return None where none failed."""
+    """Diagnose the newest failed attempt to prepare a pod, or return None if none failed."""
     failures = [one for one in events if one.get("reason") in (*VOLUME_EVENTS, SANDBOX_EVENT)]
     failures.sort(key=lambda one: (not str(one.get("message", "")).startswith(VAGUE), _last_seen(one)))
     if not failures:

@@ -170,7 +170,7 @@ IMAGE_NOT_FOUND = Reason(
 )
 IMAGE_PULL_DENIED = Reason(
     "ImagePullDenied",
-    "The registry denies the node the image. Many registries also do so for an image that does not exist.",
+    "The registry denies the node the image. Many registries also deny an image that does not exist.",
     "Correct the image name, or add a Secret with access to the registry to spec.pod.imagePullSecrets",
 )
 REGISTRY_UNREACHABLE = Reason(
@@ -221,7 +221,7 @@ CONTAINER_REFUSED = Reason(
 )
 VOLUME_IN_USE = Reason(
     "VolumeInUse",
-    "The volume of a claim is attached to another node, and can be attached to only one.",
+    "The volume of a claim is attached to another node, and can be attached to one node only.",
     "Wait until the pod there has ended. To update an endpoint with such a claim, set spec.rollout.strategy: Replace. "
     "For more replicas, use a claim with access mode ReadWriteMany",
 )

@@ -11,7 +11,7 @@ from forebay_operator.status.diagnosis import reasons
 from forebay_operator.status.diagnosis.reasons import Diagnosis, Reason
 
 Wordings = Sequence[tuple[str, Reason]]
-"""Patterns with their reasons. The first match counts."""
+"""Patterns with their reasons. The first pattern that matches decides."""
 
 SCHEDULER: Wordings = (
     (r'persistentvolumeclaim "[^"]+" (not found|is being deleted)', reasons.PVC_MISSING),

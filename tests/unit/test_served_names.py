@@ -38,6 +38,7 @@ class ReadLoraModules(argparse.Action):
 
 PARSER = argparse.ArgumentParser(prog="vllm serve", exit_on_error=False)
 PARSER.add_argument("--model")
+PARSER.add_argument("--seed", type=int)
 PARSER.add_argument("--served-model-name", nargs="+")
 PARSER.add_argument("--lora-modules", nargs="+", action=ReadLoraModules)
 PARSER.add_argument("--enable-lora", action=argparse.BooleanOptionalAction)
@@ -53,7 +54,9 @@ def names_of_server(endpoint: Endpoint) -> list[str]:
     result = resolve_flags(env, FLAGS, [], [], lambda path: [])
     if result.errors:
         raise ValueError(result.errors)
-    parsed, _ = PARSER.parse_known_args(result.arguments)
+    parsed, rest = PARSER.parse_known_args(result.arguments)
+    if rest:  # a name that begins with a dash is no value for argparse
+        raise ValueError(f"unrecognized arguments: {rest}")
     return [*(parsed.served_model_name or [result.model]), *filter(None, parsed.lora_modules or ())]
 
 
@@ -71,6 +74,7 @@ LISTS = (
     model=st.sampled_from(["org/model", "oci://registry/model:1"]),
 )
 @example(values={SERVED_NAME_OVERRIDE: "My Model"}, model="org/model")
+@example(values={"SERVED_MODEL_NAME": '["a", "-:"]'}, model="org/model")
 @example(values={SERVED_NAME_OVERRIDE: " ", "SERVED_MODEL_NAME": "None"}, model="oci://registry/model:1")
 def test_the_status_has_the_names_that_the_server_serves(values: dict[str, str], model: str) -> None:
     variables = [{"name": name, "value": value} for name, value in values.items()]

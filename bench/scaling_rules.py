@@ -41,7 +41,7 @@ class Forebay:
         """A Rule."""
         if moment.at % 2:
             return moment.asked
-        queued = moment.waiting if moment.running else 0  # in the pods where there are any, else at the gateway
+        queued = moment.waiting if moment.running else 0  # in the pods if there are any, else at the gateway
         pods: dict[str, PodLoad | None] = {}
         for number, (running, begun) in enumerate(zip(moment.running, moment.begun, strict=True)):
             share = queued if number == 0 else 0

@@ -84,7 +84,7 @@ def is_there(program: str) -> bool:
 
 
 def install(packages: Sequence[str], why: str) -> None:
-    """Install packages with apt as root. Raises StepFailed that says what to install where that can't be."""
+    """Install packages with apt as root. Raises StepFailed that says what to install if that can't be."""
     listed = " ".join(packages)
     if not shutil.which("apt-get") or os.geteuid() != 0:
         raise StepFailed(

@@ -94,7 +94,7 @@ def start() -> None:
 
 
 def runtime_options() -> list[str]:
-    """The options that let dockerd run privileged containers where this machine's bounding set lacks a capability."""
+    """The options that let dockerd run privileged containers if this machine's bounding set lacks a capability."""
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     missing = runtime.missing(Path("/proc/self/status").read_text(), last)
     if not missing:

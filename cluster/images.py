@@ -97,7 +97,7 @@ def named(image: Image) -> str:
 
 
 def reference(name: str) -> str:
-    """The reference of an image: the public one where that was pulled, else one with a hash of its inputs."""
+    """The reference of an image: the public one if that was pulled, else one with a hash of its inputs."""
     if name == "debian":
         return debian.reference()
     image = IMAGES[name]

@@ -90,7 +90,7 @@ class JobServices:
 
 
 def open_valkey() -> valkey.Redis:
-    """A client for the URL in the variable. It connects at its first call. Ends the process where the URL is
+    """A client for the URL in the variable. It connects at its first call. Ends the process if the URL is
     invalid."""
     try:
         return connect_valkey(os.environ.get(VALKEY_URL, ""))
@@ -102,7 +102,7 @@ def open_valkey() -> valkey.Redis:
 async def _open(
     parsed: argparse.Namespace, client: valkey.Redis | None, cipher: KeyCipher
 ) -> AsyncIterator[tuple[JobStore, RateLimits, DocumentStore]]:
-    """Open the stores of jobs, rate limits and documents: in Valkey where there is a client, else in memory."""
+    """Open the stores of jobs, rate limits and documents: in Valkey if there is a client, else in memory."""
     share, budgets = parsed.namespace_share, (parsed.files_bytes, parsed.namespace_share, parsed.bucket_bytes)
     if client is None:
         yield MemoryJobStore(parsed.jobs_bytes, share), MemoryRateLimits(), MemoryDocumentStore(*budgets)

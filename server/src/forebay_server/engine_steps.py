@@ -1,7 +1,7 @@
 """vLLM's entry point vllm.stat_logger_plugins. vLLM calls it in the API server's process after each engine step.
 
 vLLM loads this module right before it starts the engine's process, so the module sets the start method. With this
-plugin vLLM collects the statistics of each step even where DISABLE_LOG_STATS is set. The steps show that the engine
+plugin vLLM collects the statistics of each step even if DISABLE_LOG_STATS is set. The steps show that the engine
 works on a long prompt, even before the first token of the answer.
 """
 

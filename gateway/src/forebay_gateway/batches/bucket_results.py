@@ -1,7 +1,7 @@
 """Stores the answers of a batch whose files are in the bucket. The batch processor calls it.
 
 Answers collect in documents. At one MiB they become a part of the output file and a part of the error file, which
-`BucketProgress` lists. Where the documents have no room, answers collect in memory. If the gateway dies, the next
+`BucketProgress` lists. If the documents have no room, answers collect in memory. If the gateway dies, the next
 gateway reads these answers from their jobs.
 
 A gateway that dies between two steps loses nothing. The reaper deletes parts that no `BucketProgress` lists. A result

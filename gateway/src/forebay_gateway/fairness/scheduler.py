@@ -33,7 +33,7 @@ class Reader:
         """Stop reading. Each call stops the transport again, because it may have resumed reading."""
         self._reasons.add(reason)
         if not self._transport.is_closing():
-            with suppress(RuntimeError):  # uvloop raises it where it has just closed the transport
+            with suppress(RuntimeError):  # uvloop raises it if it has just closed the transport
                 self._transport.pause_reading()
 
     def release(self, reason: str) -> None:

@@ -167,7 +167,7 @@ def _check(head: Head) -> None:
 
 
 def _origin_form(target: bytes) -> bytes:
-    """The target without scheme and host, which a client adds where it uses the gateway as a proxy."""
+    """The target without scheme and host, which a client adds if it uses the gateway as a proxy."""
     if target.startswith(b"/") or b"://" not in target:
         return target
     return b"/" + target.partition(b"://")[2].partition(b"/")[2]

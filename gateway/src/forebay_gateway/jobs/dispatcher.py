@@ -17,7 +17,7 @@ from forebay_kube.endpoint_key import EndpointKey
 logger = logging.getLogger(__name__)
 
 DISPATCH_RETRY_INTERVAL = 1.0
-"""Seconds until the next attempt where no pod, no free slot at a pod, or no store is available."""
+"""Seconds until the next attempt if no pod, no free slot at a pod, or no store is available."""
 
 
 class Dispatcher:

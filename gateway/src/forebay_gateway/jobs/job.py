@@ -59,7 +59,7 @@ class Job:
         attempts: how often a pod has begun the job.
         again: whether it goes first in the queue, because its pod was lost.
         pod: the pod that runs it, or ran it last.
-        token: the token of a gateway's claim on it, where there are several gateways.
+        token: the token of a gateway's claim on it, if there are several gateways.
     """
 
     id: str

@@ -36,7 +36,7 @@ CONCURRENT_REQUESTS = {
 """Requests in progress for each ready pod. Without a ready pod, the limit for one pod applies."""
 
 BUSY_RETRY_INTERVAL = 1.0
-"""Seconds after which a client may retry where too many requests are in progress."""
+"""Seconds after which a client may retry if too many requests are in progress."""
 
 
 class RateLimits(ABC):

@@ -63,7 +63,7 @@ class Scripts:
     async def run(self, step: str, *arguments: str | float, growing: bool = False) -> Any:
         """Run a step. Returns its result. Raises Full and Unavailable.
 
-        A step that is `growing` is refused where Valkey has no memory left.
+        A step that is `growing` is refused if Valkey has no memory left.
         """
         script = self._growing if growing else self._script
         return await self._try(lambda: script(args=[step, *arguments]))

@@ -69,7 +69,7 @@ class Delivery:
     Attributes:
         job: the ended job. A large output may be omitted.
         tries: the number of earlier attempts.
-        token: the token of a gateway's claim on it, where there are several gateways.
+        token: the token of a gateway's claim on it, if there are several gateways.
     """
 
     job: Job
@@ -154,7 +154,7 @@ class JobStore(ABC):
                 return job
 
     def output_lock(self, job: Job) -> AbstractAsyncContextManager[object]:
-        """A context for code that copies a job's output in memory. It waits only where the output is large."""
+        """A context for code that copies a job's output in memory. It waits only if the output is large."""
         return self.locks.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:

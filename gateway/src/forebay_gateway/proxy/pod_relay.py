@@ -35,7 +35,7 @@ MAX_AFFINITY_BODY_BYTES = 4 << 20
 """Bytes of a body that is parsed only to find its conversation: 10 ms of CPU."""
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""Errors of the system where this process or machine has too many connections."""
+"""Errors of the system if this process or machine has too many connections."""
 
 COMMENTS = b"x-forebay-comments"
 """A request with the value `none` in this header gets no comments while it waits."""

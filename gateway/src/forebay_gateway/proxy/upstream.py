@@ -83,7 +83,7 @@ class Upstream(asyncio.Protocol):
     """A connection to a pod.
 
     It changes only the head of the answer: it must end the client's connection. Further bytes of the client
-    must not reach this pod, even where a proxy shares that connection between clients.
+    must not reach this pod, even if a proxy shares that connection between clients.
 
     Attributes:
         web_socket: whether the request asks for a web socket.
@@ -128,7 +128,7 @@ class Upstream(asyncio.Protocol):
         self._client.wait_for_turn(partial(self.reader.release, WAITS_FOR_TURN))
 
     def send(self, head: bytes, body: bytes | bytearray, seconds: float) -> None:
-        """Write the request. The connection ends where the pod takes no bytes for `seconds`."""
+        """Write the request. The connection ends if the pod takes no bytes for `seconds`."""
         self._write_seconds = seconds
         if len(body) > SOCKET_BUFFER:
             with suppress(OSError):  # without a free descriptor, writing is not watched
@@ -137,7 +137,7 @@ class Upstream(asyncio.Protocol):
         self._watch_writing()
 
     def _watch_writing(self, before: int = 0) -> None:
-        """End the connection where the pod takes no bytes. `before`: the bytes that were left at the last check."""
+        """End the connection if the pod takes no bytes. `before`: the bytes that were left at the last check."""
         self._stop_watching()
         left = self.transport.get_write_buffer_size()
         if not left:
@@ -204,7 +204,7 @@ class Upstream(asyncio.Protocol):
     def _pass(self, data: bytes) -> None:
         try:
             self._write(data)
-        except RuntimeError:  # uvloop raises it where it has just closed the client's connection
+        except RuntimeError:  # uvloop raises it if it has just closed the client's connection
             self.transport.abort()
 
     def _fail(self, error: Exception) -> None:

@@ -21,7 +21,7 @@ class WriteWatch:
             self._timer.cancel()
 
     def _watch(self, before: int) -> None:
-        """Abort where no byte was taken since the last check. `before`: the bytes that were left then."""
+        """Abort if no byte was taken since the last check. `before`: the bytes that were left then."""
         left = self._transport.get_write_buffer_size()
         if left and left == before:
             self._transport.abort()

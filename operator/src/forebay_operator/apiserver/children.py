@@ -58,7 +58,7 @@ async def apply_child(
     check_owner(endpoint, live)
     if not needs_apply(desired, live):
         return live
-    # with this uid the write fails where another object has the name by now
+    # with this uid the write fails if another object has the name by now
     aimed = {**desired, "metadata": {**desired["metadata"], "uid": live["metadata"]["uid"]}}
     return await explain_refusal(_apply(cluster, aimed, live), kind)
 
@@ -165,7 +165,7 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
 
     Apply removes only fields that it owns. So the ownership of fields set by `create` is transferred first.
 
-    Apply merges a Service's ports by number. It fails where somebody renumbered a port, and it keeps ports that
+    Apply merges a Service's ports by number. It fails if somebody renumbered a port, and it keeps ports that
     somebody added. In both cases the ports are replaced as a whole.
 
     A slice changes often and belongs to the operator as a whole. One merge patch is enough for a slice, unless its

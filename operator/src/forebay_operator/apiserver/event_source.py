@@ -103,7 +103,7 @@ class EventSource:
         loop, pause = asyncio.get_running_loop(), MIN_RESTART_DELAY
         while True:
             began, stop, kopf_loop = loop.time(), asyncio.Event(), uvloop.new_event_loop()
-            kopf_loop.set_exception_handler(_ignore)  # where tasks fail together, kopf reads only one exception
+            kopf_loop.set_exception_handler(_ignore)  # if tasks fail together, kopf reads only one exception
             ended: asyncio.Future[str] = loop.create_future()
             arguments = loop, kopf_loop, stop, ended
             self._thread = threading.Thread(target=self._run_kopf, args=arguments, name="kopf", daemon=True)
@@ -272,7 +272,7 @@ class _Response(aiohttp.ClientResponse):
 class _Connector(aiohttp.TCPConnector):
     """A connector that aborts idle connections in the same way.
 
-    It calls `on_unknown_ca` where the API server's certificate is signed by an unknown CA.
+    It calls `on_unknown_ca` if the API server's certificate is signed by an unknown CA.
     """
 
     def __init__(self, context: ssl.SSLContext, on_unknown_ca: Callable[[], None]) -> None:

@@ -26,7 +26,7 @@ class LeaseTimings:
 
     Attributes:
         duration: another candidate may take a Lease that was not renewed for this time.
-        renew_deadline: the holder pauses where it could not renew for this time; shorter than `duration`.
+        renew_deadline: the holder pauses if it could not renew for this time; shorter than `duration`.
         retry: the time between two reads of the Lease.
     """
 

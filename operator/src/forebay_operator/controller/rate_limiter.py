@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item", bound=Hashable)
 
 KEY_INTERVAL = 10.0
-"""Seconds between two writes of one endpoint where only progress has changed."""
+"""Seconds between two writes of one endpoint if only progress has changed."""
 
 TOTAL_RATE = 20
 """Writes of progress in one second, over all endpoints."""

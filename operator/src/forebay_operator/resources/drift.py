@@ -40,7 +40,7 @@ def has_foreign_ports(live: Manifest, desired: Manifest) -> bool:
 def covers(live: Any, desired: Any) -> bool:
     """Whether `live` has every value of `desired`. It may have more.
 
-    Items of a list are matched by their name where they have one, else by position. A selector must be equal, because
+    Items of a list are matched by their name if they have one, else by position. A selector must be equal, because
     an added key changes where requests go. Resources are compared as quantities, because the API server rewrites 0.5 as
     500m.
     """

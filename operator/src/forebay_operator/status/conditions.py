@@ -85,7 +85,7 @@ def is_beginning(before: Manifest, after: Manifest) -> bool:
 
 
 def find_transition(before: Manifest, after: Manifest) -> Manifest | None:
-    """The Ready condition of `after` where its status or reason has changed, else None."""
+    """The Ready condition of `after` if its status or reason has changed, else None."""
     old, new = find_condition(before, "Ready"), find_condition(after, "Ready")
     same = all(old.get(field) == new.get(field) for field in ("status", "reason"))
     return None if same else new

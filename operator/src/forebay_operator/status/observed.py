@@ -27,7 +27,7 @@ class Observed:
         conditions: conditions from other modules, without transition times.
         reports: the servers' reports of their start, by run (start_progress.run_of).
         nodes: the cluster's nodes, or None if they may not be read or need not be.
-        events: the events of the pod that has waited longest for its volumes, where they were read.
+        events: the events of the pod that has waited longest for its volumes, if they were read.
         scales: whether a request may start the endpoint while it is at zero.
         gateways: the number of ready gateways, which hold requests at zero.
         asleep: whether its engines sleep, or are about to.
@@ -92,7 +92,7 @@ def is_ready(pod: Manifest) -> bool:
 
 
 def has_loaded(pod: Manifest) -> bool:
-    """Whether the pod has loaded its model, even where it gets no requests now."""
+    """Whether the pod has loaded its model, even if it gets no requests now."""
     container = server_status(pod)
     return is_ready(pod) or bool(container.get("started") and "running" in (container.get("state") or {}))
 

@@ -126,7 +126,7 @@ def find_slow_start(observed: Observed) -> Diagnosis | None:
 
 
 def _add_nodes(failure: Diagnosis | None, observed: Observed, gpu: Gpu | None) -> Diagnosis | None:
-    """Add the nodes' GPUs to a failure, where the nodes were read."""
+    """Add the nodes' GPUs to a failure, if the nodes were read."""
     if failure is None or gpu is None or observed.nodes is None:
         return failure
     nodes = (pod["spec"].get("nodeName", "") for pod in reversed(observed.current_pods))

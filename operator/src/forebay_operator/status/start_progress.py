@@ -121,7 +121,7 @@ def run_of(pod: Manifest) -> str:
 
 
 def ended_run_of(pod: Manifest) -> str:
-    """The name of the run that ended last: the previous one where the container runs again, else the current one."""
+    """The name of the run that ended last: the previous one if the container runs again, else the current one."""
     container = server_status(pod)
     is_restarted = "running" in (container.get("state") or {})
     return f"{pod['metadata'].get('uid', '')}/{container.get('restartCount', 0) - is_restarted}"

@@ -1,6 +1,6 @@
 """`suffix` of completions: renders a prompt that makes a model fill in the text between two texts. Pure.
 
-The tokenizer decides which row of the table applies. Families share tokens only where they fill in alike. A model that
+The tokenizer decides which row of the table applies. Families share tokens only if they fill in alike. A model that
 has the tokens without being trained to fill in answers poorly.
 """
 

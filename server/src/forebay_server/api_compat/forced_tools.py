@@ -11,7 +11,7 @@ def bind_arguments(request: Any) -> None:
     value.
 
     Without `strict`, vLLM 0.32 and later do not constrain the arguments to the tool's schema. A model may then write a
-    string where the schema wants an object.
+    string if the schema wants an object.
     """
     choice = getattr(request, "tool_choice", None)
     if getattr(choice, "type", choice) not in FORCED:

@@ -12,7 +12,7 @@ JsonObject = dict[str, Any]
 
 
 def complete_chat(reply: JsonObject) -> JsonObject:
-    """Complete a chat.completion. vLLM's own fields stay where they have a value."""
+    """Complete a chat.completion. vLLM's own fields stay if they have a value."""
     _drop_nulls(reply, keep=())
     reply.setdefault("service_tier", "default")
     for choice in reply["choices"]:

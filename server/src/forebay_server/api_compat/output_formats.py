@@ -37,7 +37,7 @@ def adapt_response_format(fields: Fields, constraints: Collection[str]) -> Field
 
 
 def adapt_text_format(fields: Fields, constraints: Collection[str]) -> Fields:
-    """Remove the format "text" from `text` of the Responses API where the request has a constraint.
+    """Remove the format "text" from `text` of the Responses API if the request has a constraint.
 
     vLLM 0.32 rejects any format beside a constraint.
 

@@ -1,6 +1,6 @@
 """Converts replies of the Responses API to the form that openresponses.org and OpenAI specify.
 
-A response has every field. Parts of events have an empty list where vLLM sends null. Pure: functions that change a
+A response has every field. Parts of events have an empty list if vLLM sends null. Pure: functions that change a
 dumped reply change it in place.
 """
 
@@ -30,7 +30,7 @@ ABSENT_FIELDS: JsonObject = {
     "top_logprobs": 0,
     "usage": None,
 }
-"""Field that a response must have -> its value where vLLM has none."""
+"""Field that a response must have -> its value if vLLM has none."""
 
 TOOL_OUTPUTS = ("function_call_output", "custom_tool_call_output")
 """Items with the output of a client's tool."""

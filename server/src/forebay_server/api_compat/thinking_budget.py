@@ -1,4 +1,4 @@
-"""Removes the budget of thinking tokens from requests of the Messages API where vLLM cannot enforce it. Pure.
+"""Removes the budget of thinking tokens from requests of the Messages API if vLLM cannot enforce it. Pure.
 
 Claude Code and Anthropic's examples send a budget for every model.
 """
@@ -9,7 +9,7 @@ NAME = "thinking.budget_tokens"
 
 
 def drop_unenforceable_budget(request: Any, engine: Any) -> tuple[str, ...]:
-    """Remove the budget from a request, in place, where vLLM 0.32 would reject the request because of it.
+    """Remove the budget from a request, in place, if vLLM 0.32 would reject the request because of it.
 
     vLLM counts the tokens between the marks of a reasoning parser, so it needs such a parser.
 

@@ -1,6 +1,6 @@
 """Fields of OpenAI's and Anthropic's requests that have no effect here: named in a header, or rejected. Pure.
 
-A field is rejected where the client would misread the answer. Other fields without effect, and unknown fields, are
+A field is rejected if the client would misread the answer. Other fields without effect, and unknown fields, are
 named in the header. So clients that send such fields to every server still work.
 """
 

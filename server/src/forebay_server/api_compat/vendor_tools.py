@@ -88,7 +88,7 @@ FOREIGN_TOOLS = (
 them without an error."""
 
 TOOL_SERVER_TOOLS = ("code_interpreter", "container", "mcp", "web_search_preview")
-"""Tools that vLLM itself runs where TOOL_SERVER is set. They stay in the request."""
+"""Tools that vLLM itself runs if TOOL_SERVER is set. They stay in the request."""
 
 TOOL_ITEMS = ("additional_tools", "tool_search_output")
 """Items of the Responses API that add tools in the middle of a conversation. Codex sends them for some models."""
@@ -100,7 +100,7 @@ Adapted = tuple[Fields, tuple[str, ...]]
 def adapt_anthropic_tools(fields: Fields) -> Adapted:
     """Convert tools of the Messages API that have one of Anthropic's types instead of a schema. Remove an empty list.
 
-    vLLM 0.32 treats an empty list as tools that the model may call, and rejects it where no tool parser is set.
+    vLLM 0.32 treats an empty list as tools that the model may call, and rejects it if no tool parser is set.
 
     Raises:
         Incompatible: the request describes or forces a tool that cannot be used here.

@@ -27,7 +27,7 @@ class ParserChoice:
     notes: tuple[str, ...] = ()
     """A sentence on each parser, for the log."""
     reasoning_parser: str = ""
-    """The parser to recommend, where the model thinks and the user has set none."""
+    """The parser to recommend, if the model thinks and the user has set none."""
 
 
 def choose_parsers(

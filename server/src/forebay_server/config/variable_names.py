@@ -72,7 +72,7 @@ RESERVED = {
 }
 """Common names, which never set a flag of vLLM -> what to do instead; "" if no user would miss the flag.
 
-RunPod's pod templates set the last two; Kubernetes sets VLLM_PORT too, to a URL, where a Service is called vllm.
+RunPod's pod templates set the last two; Kubernetes sets VLLM_PORT too, to a URL, if a Service is called vllm.
 """
 
 UNSET = ("VLLM_PORT",)

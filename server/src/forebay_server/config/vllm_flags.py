@@ -110,7 +110,7 @@ def _kind(action: argparse.Action) -> FlagKind:
 
 
 def _negation(action: argparse.Action, option: str) -> str:
-    """vLLM 0.33 pairs --enable-x with --disable-x where 0.32 has --no-enable-x."""
+    """vLLM 0.33 pairs --enable-x with --disable-x if 0.32 has --no-enable-x."""
     name = option.removeprefix("--")
     inverses = {"enable-": "--disable-", "disable-": "--enable-"}
     pairs = [inverse + name.removeprefix(prefix) for prefix, inverse in inverses.items() if name.startswith(prefix)]

@@ -32,7 +32,7 @@ OpsAnswer = tuple[HTTPStatus, str, bytes]
 
 
 def any_address() -> str:
-    """The address to listen on for every interface: "::" where IPv6 sockets accept IPv4 too, else "0.0.0.0"."""
+    """The address to listen on for every interface: "::" if IPv6 sockets accept IPv4 too, else "0.0.0.0"."""
     if not socket.has_dualstack_ipv6():
         return "0.0.0.0"
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:

@@ -38,7 +38,7 @@ WORKER = (pod.WORKER_ID.encode(), _UNFIT.sub("?", socket.gethostname()).encode()
 
 _READABLE = (REQUEST_ID, b"retry-after", OMITTED_TOOLS, IGNORED, WORKER[0])
 EXPOSED = (b"access-control-expose-headers", b", ".join(_READABLE))
-"""The headers that pages of other sites may read, where CORS lets them read the answer."""
+"""The headers that pages of other sites may read, if CORS lets them read the answer."""
 
 
 def complete_headers(scope: Scope, send: Send) -> tuple[Scope, Send]:

@@ -189,7 +189,7 @@ class RouteWriter:
         return _error(answer, raw_request) or answer
 
     async def _answer(self, core: RouteHandler, request: Any, raw_request: Request) -> Any:
-        """Answer by vLLM's handler, or by its route (`core`) where that writes the answer."""
+        """Answer by vLLM's handler, or by its route (`core`) if that writes the answer."""
         if self.model_required and not request.model:
             return error_response(MODEL_MISSING, raw_request.url.path)
         forced_tools.bind_arguments(request)

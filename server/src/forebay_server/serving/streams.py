@@ -231,7 +231,7 @@ def only_harmless(app: Any) -> bool:
 
 
 _encode = json.encoder.encode_basestring
-"""Encodes text as JSON without ASCII escapes, like vLLM. It is a C function where Python has one."""
+"""Encodes text as JSON without ASCII escapes, like vLLM. It is a C function if Python has one."""
 
 
 def _plain(result: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Finds nodes with the GPUs that an endpoint needs, where the operator may list nodes.
+"""Finds nodes with the GPUs that an endpoint needs, if the operator may list nodes.
 
 The labels of the GPU vendors describe the GPUs of a node. readiness.py calls it.
 """

@@ -29,15 +29,20 @@ VERSIONS = (
         (0, 0), (0, 25), "refused", "no entry-point group `vllm.endpoint_plugins`, so the server cannot add routes"
     ),
     VersionRange((0, 26), (0, 26), "tested", "tests set every flag; every part of `make gpu` ran on a CPU"),
-    VersionRange((0, 27), (0, 31), "untested", "tests set every flag; the modules that the server uses exist"),
+    VersionRange(
+        (0, 27),
+        (0, 31),
+        "untested",
+        "tests set every flag; the modules that the server uses exist; no server was started",
+    ),
     VersionRange((0, 32), (0, 32), "tested", "all tests run with it; the chart's default"),
-    VersionRange((0, 33), (0, 33), "untested", "tests set every flag"),
+    VersionRange((0, 33), (0, 33), "untested", "tests set every flag; no server was started"),
 )
 """All versions up to the newest version that was examined. Newer versions are untested."""
 
 STARTS = {
     "tested": "The server starts.",
-    "untested": "The server starts, with a warning in its log.",
+    "untested": "The check lets the server start, with a warning in its log.",
     "refused": "The start fails with the reason `UnsupportedVLLM`.",
 }
 

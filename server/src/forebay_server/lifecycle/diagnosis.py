@@ -203,7 +203,7 @@ RULES = (
     Rule(
         "OutOfMemoryWarmUp",
         "The GPU ran out of memory when vLLM tried {requests} requests at once.",
-        "Lower MAX_NUM_SEQS, or lower GPU_MEMORY_UTILIZATION to leave more memory besides the KV cache.",
+        "Lower MAX_NUM_SEQS, or lower GPU_MEMORY_UTILIZATION to leave more memory outside the KV cache.",
         pattern=r"CUDA out of memory occurred when warming up \w+ .*?with (?P<requests>\d+) dummy requests",
     ),
     Rule(
@@ -301,7 +301,8 @@ RULES = (
     Rule(
         "OutOfHostMemory",
         "The engine was killed while it started, most likely at the pod's memory limit.",
-        "Raise the memory limit in spec.resources: loading needs about the size of the largest weight file more.",
+        "Raise the memory limit in spec.resources: loading needs extra memory, about the size of the largest weight "
+        "file.",
         pattern=r"Failed core proc\(s\): \{[^}]*: -9[,}]|WorkerProc.*exit ?code:? -9",
         exit_status=EXIT_FAILURE,
     ),

@@ -141,7 +141,7 @@ The client then gets 503 with `Retry-After` while the start continues. After 20 
 - Jobs wait or run: `kubectl get iep -o wide` shows QUEUED and RUNNING.
 - The replica never became ready. The operator keeps it until the start succeeds or you scale to 0.
 - No gateway is ready, or one does not answer the operator. Run `kubectl get pods -n forebay-system`.
-- A pod does not answer the operator on port 8001. Such a pod counts as busy.
+- A pod does not answer the operator on port 8001. This pod counts as busy.
 
 ### A request does not wake the endpoint
 

@@ -34,7 +34,7 @@ CONDITIONS = """
 | Reconciling | Forebay or Kubernetes is working on it, and continues automatically once it can. |
 | Stalled | Only a change by you helps. Forebay tries nothing until then. |
 | ModelLoaded | At least one pod has the model in memory. |
-| EnvRecognized | No variable in `env` looks misspelled or without effect. The message may recommend one more. |
+| EnvRecognized | No variable in `env` looks misspelled or without effect. The message can recommend one more. |
 | RouteReady | Every Gateway in `spec.route.parentRefs` has accepted the route. |
 | UpToDate | The endpoint has the current pod template. If False, an [upgrade](how-to/upgrade.md) waits or runs. |
 

@@ -228,7 +228,7 @@ LINES = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n"
 
 
 async def answer_as(pod: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer a request as a pod of the attacker does."""
+    """Answer a request like a pod of the attacker."""
     if pod == "silent":
         await asyncio.sleep(3600)
     await reader.readuntil(b"\r\n\r\n")

@@ -1,11 +1,11 @@
 """From a request at zero to its first token, step by step: `python -m bench.wake`, on a kind cluster.
 
-The minimum of a start is measured beside it: a single pod with the spec of the endpoint's, without a controller, polled
-without a pause until its first token arrives. The two take turns. The client is a pod of the cluster; steps are
-taken when a watch on this machine sees them, by the machine's one clock.
+For comparison, the minimum of a start is measured: a single pod with the spec of the endpoint's, without a
+controller, polled without a pause until its first token arrives. The two take turns. The client is a pod of the
+cluster; steps are taken when a watch on this machine sees them, by the machine's one clock.
 
-The time that each overlay adds is measured in the same way: by one pod for each overlay, and one pod whose image has
-the server.
+The time that each overlay adds is measured with single pods too. There is one pod for each overlay, and one pod whose
+image has the server.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The docker engine: used where one answers, else installed and started here; and the commands that it gets."""
+"""The docker engine: used if one answers, else installed and started here; and the commands that it gets."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class Export:
 
 
 def volume_folder(volume: str) -> str:
-    """The folder that a volume is on the engine's machine. Raises StepFailed when there is no such volume."""
+    """The folder of a volume, on the machine of the docker engine. Raises StepFailed if there is no such volume."""
     folder = output(["docker", "volume", "inspect", "--format", "{{.Mountpoint}}", volume])
     if not folder:
         raise StepFailed(f"the docker volume {volume} is not there", "run again")

@@ -28,7 +28,7 @@ touch {FOLDER}/{RELEASED}
 
 
 def volume(name: str, node_image: str) -> str:
-    """The name of the volume for a cluster whose node has this image: another image brings its own images."""
+    """The name of the volume for a cluster whose node has this image. A node of another image gets another volume."""
     return f"{name}-images-{pins.key([node_image])}"
 
 

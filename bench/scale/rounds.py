@@ -50,7 +50,7 @@ class Phase:
         operator: processor seconds of the operator.
         plane: processor seconds of the control plane, scheduler and kwok included.
         rest: processor seconds of all else on this machine, the client that applies and waits included.
-        requests: of the operator, by the audit log.
+        requests: the requests of the operator, counted in the audit log.
     """
 
     seconds: float
@@ -67,12 +67,13 @@ class Round:
     Attributes:
         bare: a bare client applies endpoints and children, until all Deployments are available; all turns together.
         apply: endpoints are applied, until all are Ready; all turns.
-        trailing: until nothing is written any more. Durations of starts, and events, are throttled; all turns.
+        trailing: after `apply`, the time until nothing is written any more. Durations of starts, and events, are
+            throttled; all turns.
         update: every spec is changed, until all are Ready as they are now.
-        settle: until nothing is written any more.
+        settle: after `update`, the time until nothing is written any more.
         idle: nothing happens.
-        restart: from the start of the process until its first pass is over, with nothing to do.
-        after_restart: its requests then.
+        restart: the time from the start of the process until its first pass is over, with nothing to do.
+        after_restart: the requests of the operator during `restart`.
         memory: MB that were resident when idle, after the restart, and the most before it.
     """
 
@@ -300,7 +301,7 @@ def _plane_seconds() -> float:
 
 @asynccontextmanager
 async def answer_for_pods() -> AsyncIterator[None]:
-    """Answer on the port of operations as a server does that has loaded its model."""
+    """Answer on the ops port, like a server that has loaded its model."""
     report = {"step": "Ready", "seconds": {"Importing": 5, "Downloading": 30, "LoadingWeights": 10, "Compiling": 20}}
 
     async def answer(_: web.Request) -> web.Response:

@@ -256,7 +256,7 @@ class LeadingOperator:
         self._upgrades.start()
 
     def _refresh(self, key: EndpointKey) -> None:
-        """Queue a reconcile of an endpoint that bypasses the cache."""
+        """Queue a reconcile that bypasses the cache for an endpoint."""
         self._reconciler.force_refresh(key)
         self._queue.add(key)
 

@@ -1,4 +1,4 @@
-"""Reads the environment variables that hold a list: of any flag, of names of the model, of LoRA adapters.
+"""Reads the environment variables that hold a list: values of a flag, names of the model, or LoRA adapters.
 
 The server passes the items to vLLM, and the operator lists the names in the endpoint's status.
 """

@@ -59,7 +59,7 @@ OWN_URLS = ("/v1", "/v2/ID/openai/v1")
 """The endings of the base URLs of one endpoint. ID stands for any ID."""
 
 SHARED_URLS = ("/v2/ID/openai/v1", "/openai/v1")
-"""The endings of the gateway's base URLs: for the endpoint with an ID, and for the endpoint that serves the model."""
+"""The endings of the gateway's base URLs: one for the endpoint with an ID, one for the endpoint of the model."""
 
 
 @dataclass(frozen=True)

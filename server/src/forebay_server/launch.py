@@ -116,8 +116,8 @@ def find_model_files(launch: Launch, hub_cache: Path) -> ModelFiles:
 def cors_defaults(env: Mapping[str, str]) -> list[str]:
     """Arguments that let the web pages of every site call an endpoint with keys. A page needs a key like any client.
 
-    An endpoint without keys keeps vLLM's default, which allows no site. Otherwise every page in the browser of somebody
-    who can reach the endpoint could use it.
+    An endpoint without keys keeps vLLM's default, which allows no site. If all sites were allowed, every page in the
+    browser of somebody who can reach the endpoint could use it.
     """
     requires_key = env.get("FOREBAY_AUTH") == "APIKey"
     return ['--allowed-origins=["*"]'] if requires_key and not env.get("ALLOWED_ORIGINS") else []

@@ -1,4 +1,4 @@
-"""Stores files with their contents: in one document, or in parts in a bucket, which a document lists.
+"""Stores files with their contents in one document, or in parts in a bucket. A document lists the parts.
 
 The metadata of a file is a document in both cases. Files from before the bucket was configured stay in documents.
 """

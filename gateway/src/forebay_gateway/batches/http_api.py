@@ -42,7 +42,7 @@ class BatchApiCall:
     content_type: str
     api_key: str
     body: bytes | bytearray | BodyStream
-    """A stream where a file is uploaded into the bucket."""
+    """A stream if a file is uploaded into the bucket."""
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ def new_batch(
     *,
     output_retention: int | None = None,
 ) -> ApiObject:
-    """Build a batch object. `output_retention`: the seconds for which its files are kept, where the request has
-    them."""
+    """Build a batch object. `output_retention`: the seconds for which its files are kept, if the request
+    sets them."""
     none = ("output_file_id", "error_file_id", "errors", "in_progress_at", "finalizing_at", "completed_at", "failed_at")
     return {
         "id": f"batch_{uuid.uuid4().hex}",

@@ -1,4 +1,4 @@
-"""Reads the form of an uploaded file (RFC 7578): from a complete body, or while the body arrives. `http_api` calls
+"""Reads the form of an uploaded file (RFC 7578), from a complete body or while the body arrives. `http_api` calls
 it."""
 
 import codecs

@@ -1,4 +1,7 @@
-"""The budgets that all clients of one gateway share, from the limits of its command line. `app` creates it."""
+"""The budgets that all clients of one gateway share, from the limits of its command line.
+
+`app` creates the one `Budgets`.
+"""
 
 from forebay_gateway.fairness.quotas import Quota, SourceQuota
 from forebay_gateway.fairness.scheduler import COOLDOWN_FACTOR, FairScheduler

@@ -153,7 +153,7 @@ class TenantLocks:
 
 
 class SourceQuota:
-    """Limits the connections without a valid key: in total, and for one source.
+    """Limits the connections without a valid key, both in total and for one source.
 
     A source is an IPv4 address, or an IPv6 network of 64 bits, because one machine may own all of it. Trusted proxies
     stand for many clients, so only the total limit applies to them.

@@ -36,7 +36,7 @@ def is_form(content_type: str) -> bool:
 def read_parts(content_type: str, body: bytes | bytearray, max_parts: int) -> Iterator[Part]:
     """Yield the parts of a form in their order.
 
-    Raises ValueError, with a message for the client: this is no such form, or it has more than `max_parts` parts.
+    Raises ValueError with a message for the client: the body is not a form, or has more than `max_parts` parts.
     """
     delimiters = _find_delimiters(body, read_boundary(content_type))
     view = memoryview(body)

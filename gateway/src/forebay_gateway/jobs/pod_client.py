@@ -25,7 +25,7 @@ BODY_SLICE = 64 << 10
 """Characters of a body that are encoded at a time."""
 
 OUTPUT_COPIES = 2
-"""Copies of received data in memory at a time: as bytes and as text."""
+"""Copies of received data in memory at a time: one as bytes, one as text."""
 
 MAX_ERROR_BODY_BYTES = 1 << 20
 """Bytes of an error answer that are read."""

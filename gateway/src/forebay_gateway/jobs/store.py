@@ -106,13 +106,13 @@ class JobStore(ABC):
 
     def __init__(self) -> None:
         self.queued = Observers[[EndpointKey]]()
-        """Is notified where an endpoint's queue may have jobs."""
+        """Is notified when an endpoint's queue may have jobs."""
         self.finished = Observers[[Job]]()
         """Is notified once for each job that this gateway has ended."""
         self.claim_lost = Observers[[str, str]]()
         """Is notified with the job ID and the token of a claim that this gateway may have lost."""
         self.deliverable = Observers[[EndpointKey]]()
-        """Is notified where webhooks of an endpoint's jobs may be due."""
+        """Is notified when webhooks of an endpoint's jobs may be due."""
         self.locks = TenantLocks()
         """Locks so that each namespace has one large output in memory at a time, until it is written or counted."""
         self._watchers: dict[str, set[asyncio.Event]] = {}

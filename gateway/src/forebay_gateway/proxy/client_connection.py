@@ -41,8 +41,8 @@ from forebay_protocol.errors import SLOW_BODY, WRONG_KEY, ApiError
 logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 5.0
-"""Seconds for which a refused request is still read. Otherwise a client that is still writing would see a connection
-reset."""
+"""Seconds for which a refused request is still read. If it were not read, a client that is still writing would see
+a connection reset."""
 
 SLOW_CLIENT, SLOW_POD = "slow client", "slow pod"
 """Reasons to pause the reading from the other side."""

@@ -30,7 +30,7 @@ class StreamedBody(BodyStream):
         reading: the reading of the client's connection.
         reserved: the memory budget.
         seconds: the time for each step of STREAMED_STEP_BYTES. Time in which the client is paused is not counted.
-        refuse: is called where the client exceeds the time.
+        refuse: is called when the client exceeds the time.
     """
 
     def __init__(

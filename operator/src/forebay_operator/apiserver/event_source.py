@@ -270,7 +270,7 @@ class _Response(aiohttp.ClientResponse):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A connector that aborts idle connections in the same way.
+    """A connector that aborts idle connections without a TLS shutdown, as `_Response` does.
 
     It calls `on_unknown_ca` if the API server's certificate is signed by an unknown CA.
     """

@@ -131,7 +131,7 @@ class Candidate:
         logger.error("%s lost the lease %s/%s", self.identity, self._namespace, self._name)
 
     async def wait_until(self, is_leader: bool) -> None:
-        """Wait until this operator leads (`is_leader`), or until it no longer leads."""
+        """If `is_leader`, wait until this operator leads. If not, wait until it does not lead."""
         async with self._leader_changed:
             await self._leader_changed.wait_for(lambda: self.is_leader == is_leader)
 

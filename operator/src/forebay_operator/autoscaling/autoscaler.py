@@ -41,7 +41,7 @@ QUIET_SECONDS = 8
 fails twice, every 2 s) and removes it from its Service."""
 
 CONCURRENT_LOAD_READS, CONCURRENT_LOAD_READS_OF_NAMESPACE = 128, 8
-"""The most concurrent reads of loads: in total, and for the pods of one namespace. So unresponsive pods do not block
+"""The most concurrent reads of loads, in total and for the pods of one namespace. So unresponsive pods do not block
 others."""
 
 MAX_METRICS_BYTES = 512 << 10
@@ -59,7 +59,7 @@ class ScaledEndpoint:
         replicas: its spec.replicas.
         pods: its ready pods, name -> address.
         sleeps: whether its last replica sleeps instead of ending.
-        stopped: pods that have loaded and are not ready, name -> address. Their engines may be asleep. Only where
+        stopped: pods that have loaded and are not ready, name -> address. Their engines can be asleep. Only if
             `sleeps` is set.
     """
 

@@ -126,7 +126,10 @@ class SliceWriter:
         return _Named(metadata["namespace"], metadata["name"], metadata["uid"], inherited)
 
     async def _leads_to_pods(self, key: EndpointKey) -> bool:
-        """Whether Kubernetes' own slices lead to a ready pod. Otherwise the Service would lead nowhere."""
+        """Whether Kubernetes' own slices lead to a ready pod.
+
+        Until they do, the gateways must stay in the slices, or the Service would lead nowhere.
+        """
         slices = await self._cluster.list_slices(*key)
         label, own = names.SLICE_MANAGER_LABEL, names.KUBERNETES_SLICE_MANAGER
         return bool(find_ready([one for one in slices if (one["metadata"].get("labels") or {}).get(label) == own]))

@@ -65,7 +65,7 @@ class GatewayLoad:
 
 
 MAX_REREAD_ENDPOINTS = 10_000
-"""The most endpoints whose Secrets one gateway may ask the operator to read again: as many as a gateway has ports."""
+"""The most endpoints whose Secrets one gateway may ask the operator to read again. It is the number of ports."""
 
 
 def parse_load(text: str) -> PodLoad | None:

@@ -34,7 +34,7 @@ POLLS_PER_SECOND = 50.0
 """Polls per second, of all pods."""
 
 CONCURRENT_POLLS, CONCURRENT_POLLS_OF_NAMESPACE = 64, 8
-"""Concurrent polls: in all, and of the pods of one namespace, so that unresponsive pods do not block others."""
+"""Concurrent polls, in total and for the pods of one namespace, so that unresponsive pods do not block others."""
 
 POLL_PAUSE = 0.2
 """Seconds until a retry of a poll whose namespace has its maximum of concurrent polls."""

@@ -20,7 +20,8 @@ def build_key_secret(endpoint: Endpoint) -> Manifest:
 
 
 def build_control_secret(endpoint: Endpoint) -> Manifest:
-    """Build a Secret with a new random token for the pods' engine control. No user's key is valid there.
+    """Build a Secret with a new random token for the pods' engine control. Engine control accepts no API
+    key of a user.
 
     It is created once and never applied again.
     """

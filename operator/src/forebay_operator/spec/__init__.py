@@ -1,4 +1,4 @@
-"""Parses the manifest of an endpoint: with defaults and checks. Pure; the reconciler calls it."""
+"""Parses the manifest of an endpoint, fills in defaults and checks it. Pure; the reconciler calls it."""
 
 from forebay_operator.spec.defaults import (
     NO_DEFAULTS,

@@ -17,7 +17,7 @@ def split_arguments(items: Iterable[str]) -> tuple[str, ...]:
     """Split the items of spec.args into the words that a shell would pass to `vllm serve`.
 
     An item --flag VALUE becomes two words, and an item with several flags becomes more. Quotation marks around a value
-    are removed, as a shell does. Every other item is one word: --flag, --flag=VALUE, or the value of the flag before
+    are removed, like in a shell. Every other item is one word: --flag, --flag=VALUE, or the value of the flag before
     it.
 
     Raises:

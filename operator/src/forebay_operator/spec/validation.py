@@ -152,7 +152,7 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
 
 
 def _find_unreadable(endpoint: Endpoint) -> Iterator[str]:
-    """One sentence for each value of the wrong type in Kubernetes' own objects that the operator reads."""
+    """One sentence for each value of the wrong type in `spec.env`, `spec.args` and `spec.resources`."""
     for place, variable in enumerate(endpoint.env):
         if not isinstance(variable.get("name"), str) or not isinstance(variable.get("value", ""), str):
             yield f"spec.env[{place}]: {variable!r} has no name, or its value is not text"

@@ -18,8 +18,8 @@ MAX_DIFFERENCES = 64
 
 
 def find_differences(env: Iterable[Manifest], reported: Mapping[str, str]) -> dict[str, str]:
-    """Find the user's variables whose status differs in the pod's vLLM. Returns name -> status there, ABSENT if
-    unknown.
+    """Find the user's variables whose status differs in the pod's vLLM. Returns name -> status in this vLLM,
+    ABSENT if unknown.
 
     A variable from a Secret, a ConfigMap or a field may be missing in the pod. So such a variable is compared only if
     the pod reports it.

@@ -114,7 +114,7 @@ def find_pod_failure(observed: Observed) -> Diagnosis | None:
 
 
 def find_slow_start(observed: Observed) -> Diagnosis | None:
-    """Find out why pods that report no failure do not serve: from their events, or by the Deployment's deadline."""
+    """Find out, from events or the Deployment's deadline, why pods that report no failure do not serve."""
     current_pods = observed.current_pods
     if preparation := diagnose_preparation(observed.events):
         return preparation
@@ -181,7 +181,7 @@ def _stage_from_status(status: Manifest) -> Stage | None:
 
 
 def _describe_rest(observed: Observed, tally: str) -> str:
-    """Describe the replicas that still serve: of the previous revision, or the others of the current revision."""
+    """Describe the replicas of the previous revision, or the other ones of the current revision, that still serve."""
     if all(map(observed.is_current_revision, observed.ready)):
         return tally
     if replaces(observed.deployment):

@@ -84,7 +84,7 @@ class Stage:
 
 
 def parse_report(content: Any) -> Report | None:
-    """Parse a pod's answer. Returns None if it is not a report, because any image may listen there."""
+    """Parse a pod's answer. Returns None if it is not a report, because a pod can run any image."""
     step = content.get("step") if isinstance(content, dict) else None
     if not isinstance(step, str) or step not in SERVER_STEPS:
         return None

@@ -13,8 +13,8 @@ from forebay_operator.upgrades.member import Member, ServingState, UpgradeStage
 
 NAMED = 20
 """The number of outdated endpoints, from the first in line, whose condition names the endpoints that they wait for. The
-condition of all others stays the same until they are among the first. Otherwise a wave of thousands of endpoints would
-write thousands of statuses at each step."""
+condition of all others stays the same until they are among the first. If all conditions had names, a wave of thousands
+of endpoints would write thousands of statuses at each step."""
 
 MAX_NAMES = 3
 """The most endpoints that one message names."""

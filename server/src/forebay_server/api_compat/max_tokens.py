@@ -9,7 +9,7 @@ FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """The names of the limit in the APIs."""
 
 STRICT = "forebay_strict_max_tokens"
-"""Name in the app's state: whether vLLM's own rule applies, which rejects such a request."""
+"""Name in the app's state: whether vLLM's own rule applies. vLLM rejects a `max_tokens` that is too large."""
 
 
 def clamp_max_tokens(request: Any, context: int) -> None:

@@ -13,7 +13,7 @@ _JSON = ("json_object", "json_schema")
 def adapt_response_format(fields: Fields, constraints: Collection[str]) -> Fields:
     """Move the schema of `response_format` to where OpenAI's API has it.
 
-    llama.cpp, Together and Fireworks have `schema` beside the type. vLLM 0.32 ignores a schema there, and accepts any
+    llama.cpp, Together and Fireworks have `schema` next to the type. vLLM 0.32 ignores this schema, and accepts any
     JSON.
 
     Args:
@@ -39,7 +39,7 @@ def adapt_response_format(fields: Fields, constraints: Collection[str]) -> Field
 def adapt_text_format(fields: Fields, constraints: Collection[str]) -> Fields:
     """Remove the format "text" from `text` of the Responses API if the request has a constraint.
 
-    vLLM 0.32 rejects any format beside a constraint.
+    vLLM 0.32 rejects any format together with a constraint.
 
     Raises:
         Incompatible: the format asks for something other than text.

@@ -160,12 +160,12 @@ def _is_unset(constraint: Any) -> bool:
 
 
 def adapt_format(fields: Fields) -> Fields:
-    """Convert response_format to OpenAI's form. Reject another constraint beside it."""
+    """Convert response_format to OpenAI's form. Reject another constraint in addition to it."""
     return adapt_response_format(fields, (*GUIDED, "structured_outputs"))
 
 
 def adapt_text(fields: Fields) -> Fields:
-    """Convert `text` of the Responses API. Reject another constraint beside its format."""
+    """Convert `text` of the Responses API. Reject another constraint in addition to its format."""
     return adapt_text_format(fields, (*GUIDED, "structured_outputs"))
 
 

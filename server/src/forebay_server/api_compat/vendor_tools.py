@@ -142,7 +142,7 @@ def adapt_openai_tools(fields: Fields) -> Adapted:
     """Remove the tools of the Responses API that this server cannot run, and grammars, which vLLM rejects.
 
     Raises:
-        Incompatible: the request forces a removed tool, or any tool where all are removed.
+        Incompatible: the request forces a removed tool, or requires some tool although all were removed.
     """
     tools = fields.get("tools")
     offered = tools if isinstance(tools, list) else []
@@ -205,7 +205,7 @@ def _is_foreign(tool: Any) -> bool:
 
 
 def _free_custom_tools(tool: Any) -> list[Any]:
-    """Move the custom tools of a namespace beside the namespace.
+    """Move the custom tools of a namespace out of it, to the same list as the namespace.
 
     Inside a namespace, vLLM 0.32 does not show custom tools to the model. Codex accepts a call of such a tool by its
     name alone.

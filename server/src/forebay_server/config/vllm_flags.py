@@ -40,7 +40,7 @@ class Flag:
     negation: str = ""
     """The option that sets a BOOLEAN to false."""
     group: str = ""
-    """The title of its group: for most flags the name of their configuration class of vLLM."""
+    """The title of its group. For most flags, this is the name of their configuration class of vLLM."""
     expected: str = ""
     """The form of a value for people, used as "expected …"."""
 

@@ -24,9 +24,9 @@ class Form(StrEnum):
     TOKENS = "tokens"
     """{"choices": [{"tokens": […]}], "usage": {"input", "output"}}: for prompt and messages."""
     OPENAI = "openai"
-    """OpenAI's object, or its stream as RAW_OPENAI_OUTPUT says: for openai_route and openai_input."""
+    """OpenAI's object, or its stream as RAW_OPENAI_OUTPUT says. Used for openai_route and openai_input."""
     ROUTE = "route"
-    """The route's answer, or its events one by one: for route, and for prompt and messages with RAW_VLLM_OUTPUT."""
+    """The route's answer, or its events one by one. For route, and for prompt and messages with RAW_VLLM_OUTPUT."""
     WHOLE_ANSWER = "whole answer"
     """{"status_code", "body"} of the route's answer, also of an error: for route with whole_answer, which the gateway
     sends for the lines of batches."""

@@ -165,7 +165,7 @@ PLAIN_WORD = 5
 
 
 def refuse_misplaced(content: Mapping[str, Any], place: str, more: set[str], *, raw: bool) -> None:
-    """Raise JobError for an option at a place where it has no effect. RunPod's workers ignored it there.
+    """Raise JobError for an option at a place where it has no effect. RunPod's workers ignored it.
 
     A name that is neither an option nor similar to one is the client's own.
 

@@ -2,7 +2,8 @@
 
 huggingface_hub fetches the files. It continues after a lost connection, and keeps complete files over a restart of the
 pod. It locks each file, so that pods can share a volume. This module selects the files. It measures progress on the
-disk, so that downloads of other pods count too. It checks the SHA-256 of the files, as huggingface_hub does not.
+disk, so that downloads of other pods count too. It checks the SHA-256 of the files, because
+huggingface_hub does not.
 """
 # ruff: noqa: PLC0415 - huggingface_hub takes a moment to import, and is not there where the unit tests run
 

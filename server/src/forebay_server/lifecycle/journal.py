@@ -1,8 +1,8 @@
 """The journal: a file in which vLLM's processes report steps and errors of the start to the server's main process.
 
 vLLM loads `listen` in each of its processes by the entry point vllm.general_plugins. `listen` reads vLLM's log there.
-Otherwise the main process would not learn the cause of a failed start: vLLM reports only "Engine core initialization
-failed. See root cause above" to the main process.
+Without `listen`, the main process would not learn the cause of a failed start: vLLM reports only "Engine core
+initialization failed. See root cause above" to the main process.
 """
 
 import json
@@ -46,7 +46,7 @@ MAX_OTHER_ERRORS = 5
 """The most kept errors of a process that do not end the process. Such an error may be the cause of a later one."""
 
 TEXT_LENGTH = 3000
-"""The characters of an error that are kept: its beginning, and its end, where tracebacks have the error itself."""
+"""The characters of an error that are kept: its beginning and its end. The end of a traceback is the error itself."""
 
 
 @dataclass(frozen=True)

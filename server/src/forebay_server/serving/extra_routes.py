@@ -52,7 +52,7 @@ async def retrieve_model(model: str, raw_request: Request) -> JSONResponse:
 
 
 async def answer_not_available(raw_request: Request) -> JSONResponse:
-    """Answer a request for an operation that the model does not support: with an error."""
+    """Answer with an error, because the model does not support the operation."""
     path = raw_request.url.path
     return error_response(errors.not_available(routes.OPERATIONS[path], routes.SWITCHES.get(path, "")), path)
 

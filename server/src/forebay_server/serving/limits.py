@@ -15,8 +15,8 @@ from forebay_server.serving import errors
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 LINGER_SECONDS = 5.0
-"""Seconds for which the rest of a rejected body is read. Otherwise a client that writes before it reads would get a
-connection reset instead of the answer."""
+"""Seconds for which the rest of a rejected body is read. If it were not read, a client that writes before it reads
+would get a connection reset instead of the answer."""
 
 
 @dataclass(frozen=True)

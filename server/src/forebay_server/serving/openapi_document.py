@@ -57,7 +57,7 @@ JOB = {
 
 
 def served_document(app: FastAPI) -> Callable[[Request], Coroutine[Any, Any, JSONResponse]]:
-    """The endpoint that answers with the document. The first request creates it in a thread."""
+    """The route handler that answers with the document. The first request creates it in a thread."""
     cached: list[Document] = []
 
     async def openapi_document(raw_request: Request) -> JSONResponse:

@@ -15,7 +15,7 @@ REQUEST_ID = request_id.HEADER.encode()
 """The request ID, by which a client's report can be found in the log. vLLM derives its own IDs from it."""
 
 REQUEST_ID_STATE = "forebay_request_id"
-"""The ID's name in the request's state. Handlers of unhandled exceptions read it there, outside the middleware."""
+"""The ID's name in the request's state. Handlers of unhandled exceptions, outside the middleware, read this ID."""
 
 UNBUFFERED = {b"cache-control": b"no-cache", b"x-accel-buffering": b"no"}
 """Headers that keep proxies from buffering a stream. nginx and compatible proxies read the second."""
@@ -31,7 +31,7 @@ OMITTED_TOOLS_STATE, IGNORED_STATE = "forebay_omitted_tools", "forebay_ignored"
 
 _UNFIT_ITEM = re.compile(r"[^A-Za-z0-9_.;=-]")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
-"""Characters that are replaced in a header: in an item with its suggestion, and in a name."""
+"""Characters that are replaced in a header. One set is for an item with its suggestion, one for a name."""
 
 WORKER = (pod.WORKER_ID.encode(), _UNFIT.sub("?", socket.gethostname()).encode())
 """The name of the pod, which is its host name in Kubernetes. RunPod's load balancer has this header too."""

@@ -1,7 +1,8 @@
 """Patterns that distinguish the texts of the scheduler, the kubelet and the API server. The other checks use them.
 
 The texts are those of Kubernetes 1.33 to 1.37 and containerd 1.7 to 2.4. tests/unit/operator/data has captured texts of
-1.37 and 2.4. Where a text changes, the last entry of its list matches, and the message still has the text.
+1.37 and 2.4. If a newer version words a text differently, only the catch-all at the end of the list matches. The
+message still quotes the new text.
 """
 
 import re

@@ -51,7 +51,7 @@ BATCHES_AT_ONCE = 32
 """Batches of one namespace that a gateway processes concurrently; half as many of one endpoint. Further ones wait."""
 
 MAX_RUNNING_BATCHES = 2 * BATCHES_AT_ONCE
-"""Batches that a gateway processes concurrently. Each may take 2 MiB. A namespace may have half of the places that
+"""Batches that a gateway processes concurrently. Each can take 2 MiB. A namespace can have half of the places that
 other namespaces do not use, and at least one."""
 
 CHECKED_PER_POLL = 50

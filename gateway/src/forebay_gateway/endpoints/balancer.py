@@ -52,7 +52,7 @@ class Balancer:
         return pick(usable, self._outstanding, affinity) if usable else None
 
     def find(self, pods: Sequence[Address], name: str) -> Address | None:
-        """The pod of this name; None if it does not exist or may not be tried."""
+        """The pod of this name; None if it does not exist or must not be tried."""
         return next((pod for pod in self.usable(pods) if pod.name == name), None) if name else None
 
     def suspect(self, pod: Address) -> None:

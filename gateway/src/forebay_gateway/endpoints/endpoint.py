@@ -63,7 +63,7 @@ class Endpoint:
 
     @property
     def off(self) -> str:
-        """The reason why a request may not start the endpoint; "" if a request may start it, or if it should run
+        """The reason why a request cannot start the endpoint; "" if a request may start it, or if it should run
         anyway."""
         if self.suspended:
             return "suspend: true"

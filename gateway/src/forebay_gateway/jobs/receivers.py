@@ -114,13 +114,13 @@ class Receivers:
         return f"{match['name']}.{match['namespace']}.svc.{self._domain}".lower()
 
     def check_address(self, address: str) -> None:
-        """Raise OSError if a webhook may not connect to an address."""
+        """Raise OSError if a webhook must not connect to an address."""
         self._check(address)
         if not is_allowed(address, self._networks):
             raise OSError(f"{address} is not an address of the internet, and not in webhook_networks")
 
     def check_service_address(self, address: str) -> None:
-        """Raise OSError if a webhook may not connect to an address of an allowed Service."""
+        """Raise OSError if a webhook must not connect to an address of an allowed Service."""
         self._check(address)
         if any(_real_address(address) in network for network in NO_SERVICE):
             raise OSError(f"{address} is not the address of a Service")

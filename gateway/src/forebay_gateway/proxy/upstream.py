@@ -180,7 +180,7 @@ class Upstream(asyncio.Protocol):
 
         Raises ValueError if it is not a valid answer.
 
-        Informational answers (1xx) are dropped. The gateway has answered Expect itself. A proxy may take such an answer
+        Informational answers (1xx) are dropped. The gateway has answered Expect itself. A proxy can take such an answer
         for the final one and reuse its connection (nginx 1.22 does, after HEAD).
         """
         self._head = b""

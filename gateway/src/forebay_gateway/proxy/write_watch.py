@@ -4,7 +4,7 @@ import asyncio
 
 
 class WriteWatch:
-    """The watch of one connection. `seconds`: how long a client may take no bytes."""
+    """The watch of one connection. `seconds`: the time without a taken byte after which the client is cut off."""
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
         self._transport = transport

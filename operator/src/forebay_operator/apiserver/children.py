@@ -180,7 +180,7 @@ async def _apply(cluster: Cluster, desired: Manifest, live: Manifest) -> Manifes
             if error.status != 404:
                 raise
             message = "the object was deleted before the write"
-            raise ApiServerError(409, "Conflict", message) from error  # an apply with a uid fails in the same way
+            raise ApiServerError(409, "Conflict", message) from error  # an apply with a uid fails like this
     created_by = find_creation(live)
     if created_by is not None:
         await cluster.own_as_applied(desired, created_by)

@@ -28,7 +28,7 @@ class Policy:
         min_replicas, max_replicas: bounds of the number of replicas; `min_replicas` may be 0.
         concurrency: concurrent requests that a replica should have, or 0 if `queue_delay` decides.
         queue_delay: how long a request may wait for a replica.
-        idle_timeout: how long no request may come before the last replica is removed.
+        idle_timeout: the time without requests after which the last replica is removed.
         scale_up_window: the demand is averaged over this time.
         scale_down_window: replicas are removed when fewer replicas were enough for this time.
     """

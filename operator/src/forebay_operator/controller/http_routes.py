@@ -84,7 +84,7 @@ class HTTPRoutes:
     async def _read_gateways(self, endpoint: Endpoint) -> list[tuple[Manifest, Manifest]]:
         """Read the Gateways that the parentRefs name. Returns pairs of a parentRef and its Gateway.
 
-        Gateways that do not exist, or that the operator may not read (403), are omitted.
+        Gateways that do not exist, or that the operator has no right to read (403), are omitted.
 
         Raises:
             ApiServerError: another request failed.

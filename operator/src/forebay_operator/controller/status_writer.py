@@ -20,7 +20,7 @@ FIRST_STATUS_DELAY = 1.0
 
 @dataclass(frozen=True)
 class _Written:
-    """The status that was written last. The cache may not have it yet."""
+    """The status that was written last. The cache can lack it for some time."""
 
     uid: str
     version: int

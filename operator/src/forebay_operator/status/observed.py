@@ -26,7 +26,7 @@ class Observed:
         env_warnings: one sentence for each variable that is probably misspelt or has no effect.
         conditions: conditions from other modules, without transition times.
         reports: the servers' reports of their start, by run (start_progress.run_of).
-        nodes: the cluster's nodes, or None if they may not be read or need not be.
+        nodes: the cluster's nodes, or None if they cannot or need not be read.
         events: the events of the pod that has waited longest for its volumes, if they were read.
         scales: whether a request may start the endpoint while it is at zero.
         gateways: the number of ready gateways, which hold requests at zero.

@@ -21,7 +21,7 @@ def find_differences(env: Iterable[Manifest], reported: Mapping[str, str]) -> di
     """Find the user's variables whose status differs in the pod's vLLM. Returns name -> status in this vLLM,
     ABSENT if unknown.
 
-    A variable from a Secret, a ConfigMap or a field may be missing in the pod. So such a variable is compared only if
+    A variable from a Secret, a ConfigMap or a field can be missing in the pod. So this variable is compared only if
     the pod reports it.
     """
     differences = {}

@@ -135,7 +135,7 @@ class RouteWriter:
         handler: the name of vLLM's handler in the app's state.
         method: the handler's method.
         write: makes the answer from the method's result and the request. It gets no errors.
-        stream: whether `write` can write streams. Otherwise vLLM's route writes them, except plain text with `text`.
+        stream: whether `write` can write streams. If not, vLLM's route writes them, except plain text with `text`.
         text: the JSON key of the text in a chunk, with its colon.
         reasons: whether deltas may have reasoning.
         model_required: whether a request must name a model.

@@ -120,7 +120,7 @@ def measure(kubectl: Kubectl, rounds: int) -> None:
     print(row("the same pod alone, from its creation to its first token", alone))
     print(row("**difference**", [all_of_it - least for all_of_it, least in zip(totals, alone, strict=True)]))
     for overlay, seconds in added.items():
-        print(row(f"the overlay {overlay}, beside an image that has the server", seconds))
+        print(row(f"the overlay {overlay}, compared with an image that has the server", seconds))
     print(row("not in the sum: from the first token until the kubelet sees that the pod is ready", later))
 
 

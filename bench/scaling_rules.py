@@ -11,7 +11,7 @@ from forebay_operator.pods.load import GatewayLoad, PodLoad
 
 @dataclass(frozen=True)
 class Moment:
-    """The load in one second, as an autoscaler sees it: waiting requests, those in each replica, wanted replicas."""
+    """The load in one second, as an autoscaler sees it: waiting and running requests, and wanted replicas."""
 
     at: int
     waiting: int

@@ -63,7 +63,7 @@ def beside(store: str, node_image: str, program: str, *arguments: str) -> list[s
 def release(name: str, node: str) -> None:
     """End what runs on a node that is about to be deleted, so that the next can have its store.
 
-    A node that can't do that any more loses its store: the next cluster loads its images again.
+    If that fails, the store is lost: the next cluster loads its images again.
     """
     try:
         with step(f"keeping the images of {node}") as keeping:

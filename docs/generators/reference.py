@@ -92,7 +92,14 @@ def _section(path: str, schema: Mapping[str, Any]) -> str:
         if rest and not _has_section(f"{path}.{name}", one):
             details += [f"**`{name}`**: {rest}", ""]
     rules = _rules(path, schema)
-    return "\n".join([*lines, "", *details, *(["Rules:", "", *rules, ""] if rules else [])])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            *details,
+            *(["The API server rejects a value with these errors:", "", *rules, ""] if rules else []),
+        ]
+    )
 
 
 def _type(path: str, one: Mapping[str, Any]) -> str:

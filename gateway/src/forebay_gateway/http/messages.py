@@ -81,7 +81,7 @@ def render_request(head: Head, target: bytes, size: int, *, web_socket: bool = F
 
     Args:
         size: the bytes of the body.
-        keys: whether the pod gets the API key, after `Bearer`.
+        keys: whether the pod gets the API key. A key without a scheme gets `Bearer`.
     """
     dropped = _DROPPED | (head.connection - {b"host"}) | (frozenset() if keys else _KEYS)
     lines = [f"{head.method} ".encode() + target + f" HTTP/{head.version}".encode()]

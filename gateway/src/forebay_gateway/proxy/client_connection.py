@@ -52,12 +52,13 @@ class ClientConnection(asyncio.Protocol):
     """The connection of one client.
 
     Args:
-        port: the endpoint whose own port it is; None on the shared port.
+        port: the endpoint to whose own port the client connected; None for the shared port.
         budgets: the budgets that all clients share.
-        connections: the open connections. It adds and removes itself.
+        connections: all open connections. This one adds itself, and removes itself at its end.
         body_limit: returns the limit of the body for a head.
         admit: decides from the head alone, before the body is read. Raises Refused.
-        peek: looks for the model in the beginning of a body whose key is unknown. Returns whether it found one.
+        peek: looks for the model in the beginning of the body of a request with an unknown API key. Returns whether
+            it found one.
         serve: answers a complete request, or one whose body is processed while it arrives. Raises Refused.
     """
 
@@ -151,7 +152,7 @@ class ClientConnection(asyncio.Protocol):
             self._peek(data)
 
     def _peek(self, data: bytes | bytearray) -> None:
-        """Look for the model in the beginning of a body whose key is unknown."""
+        """Look for the model in the beginning of the body of a request with an unknown API key."""
         if self._peeked is not None:
             self._peeked += data[: PEEKED_BYTES - len(self._peeked)]
             if self._peek_model(self._peeked) or len(self._peeked) == PEEKED_BYTES:

@@ -147,7 +147,9 @@ class RequestHandler:
         raise Refused(errors.no_endpoint(name))
 
     def peek(self, body: bytes | bytearray) -> bool:
-        """Look for the model in the beginning of a body whose key is unknown. Returns whether the body names a model.
+        """Look for the model in the beginning of the body of a request with an unknown API key.
+
+        Returns whether the body names a model.
 
         The operator may not have read that key yet. So the gateway asks the operator to read the Secrets of the model's
         endpoints.

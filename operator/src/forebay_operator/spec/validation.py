@@ -125,7 +125,7 @@ def find_problems(endpoint: Endpoint) -> Iterator[str]:
     yield from _find_in_args(endpoint)
     yield from _find_in_revision(endpoint)
     if endpoint.auth.mode == "None" and endpoint.auth.secret_name:
-        yield "spec.auth: secretName needs mode APIKey; remove secretName, or mode None"
+        yield "spec.auth: secretName needs mode APIKey; remove secretName, or set mode to APIKey"
     if not _SECRET_NAME.fullmatch(endpoint.auth.secret_name):  # it becomes part of a path
         yield f"spec.auth.secretName: {endpoint.auth.secret_name!r} can't be the name of a Secret"
     if endpoint.cache.claim_name and endpoint.cache.size:

@@ -42,7 +42,7 @@ STATES: Mapping[str, str] = {
     "Scheduling": "Kubernetes is choosing a node for the first pod.",
     "PreparingPod": "The node is preparing the pod's volumes and network.",
     "PullingImage": "The node is pulling images: of vLLM, of Forebay's server and, for oci://, of the model.",
-    "Starting": "The server is running and has not reported its step yet.",
+    "Starting": "The server is running and loads the model. It has not reported a step yet.",
     "Importing": "The server is importing vLLM.",
     "Downloading": "The server is downloading the model. status.startup has percent, bytes a second and seconds left.",
     "LoadingWeights": "The server is loading the weights.",

@@ -74,7 +74,7 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
         "store": "answers are stored only if spec.env has VLLM_ENABLE_RESPONSES_API_STORE=1",
         "stream_options": "events are not padded",
         "text.verbosity": "ask for the length in the prompt",
-        "top_logprobs": f"include must also contain {_LOGPROBS}",
+        "top_logprobs": f"it works only if the field include contains {_LOGPROBS}",
     },
     EMBEDDINGS: {"user": "the user is not recorded"},
     MESSAGES: {

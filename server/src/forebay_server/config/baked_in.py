@@ -16,7 +16,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def variables(file: Path) -> dict[str, str]:
-    """Read the variables of the file: MODEL_NAME, TOKENIZER_NAME, QUANTIZATION …, and OFFLINE. {} if there is no file.
+    """Read the variables of the file, such as MODEL_NAME, and add those of OFFLINE. Returns {} if there is no file.
 
     Raises StartError (InvalidConfiguration) for a file that is no JSON object or names no model.
     """

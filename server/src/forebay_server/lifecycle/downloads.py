@@ -190,8 +190,8 @@ def is_unreachable(error: BaseException) -> bool:
 def cached_folder(source: DownloadSource, hub_cache: Path) -> Path | None:
     """Find the folder of the model in the cache, if it has weights.
 
-    Whether a file of the weights is missing shows only when vLLM loads them. huggingface_hub's own check does not help.
-    It calls a snapshot incomplete even if vLLM does not need the missing file.
+    Only vLLM notices a missing file of the weights, when it loads them. huggingface_hub's own check does not help. It
+    calls a snapshot incomplete even if vLLM does not need the missing file.
     """
     folder = repository_folder(hub_cache, source.model)
     revision = source.revision or "main"

@@ -1,4 +1,4 @@
-"""The images that run in the cluster: their inputs, built once for each state of the inputs, and loaded."""
+"""The images that run in the cluster. Each is built once for each state of its inputs, and loaded into the cluster."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Run:
     measured: Mapping[str, Any]
 
     def row(self, direct: "Run") -> str:
-        """A line of the table; delays are those over `direct`'s at the same number of streams."""
+        """A line of the table. Each delay is the difference to `direct` at the same number of streams."""
         seen, plain = self.measured, direct.measured
         added = [
             f"{value - base:.1f}" if self is not direct else f"{value:.1f}"

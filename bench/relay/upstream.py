@@ -36,7 +36,7 @@ _MODELS = b'{"object":"list","data":[{"id":"canned","object":"model","created":1
 
 
 class Wheel:
-    """Calls each stream ten times a second."""
+    """A timer wheel: calls `tick` of each stream ten times a second."""
 
     def __init__(self) -> None:
         self.slots: list[set[Upstream]] = [set() for _ in range(SLOTS)]

@@ -17,7 +17,7 @@ if current().fork_engine:
 
 
 class StepListener(AggregateStatLoggerBase):  # type: ignore[misc]
-    """Reports the engine's steps and sleep to the watch. See vLLM's StatLoggerManager for the methods."""
+    """Reports the engine's steps and sleep to EngineWatch. See vLLM's StatLoggerManager for the methods."""
 
     def __init__(self, vllm_config: Any, engine_indexes: list[int]) -> None:
         self._process = current()

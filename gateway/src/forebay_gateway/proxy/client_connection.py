@@ -191,7 +191,7 @@ class ClientConnection(asyncio.Protocol):
         self._budgets.scheduler.wait(self.tenant or self._source, callback)
 
     def attach(self, upstream: Upstream) -> None:
-        """Let `upstream` write the answer from now on. The body uses the budget until the pod has read it."""
+        """Let `upstream` write the answer from now on. The request's body uses the budget until the pod has read it."""
         self._upstream = upstream
         self._state = ConnectionState.RELAYING_IN_STREAM if self.streams else ConnectionState.RELAYING
         upstream.sent.add_done_callback(lambda _: self.drop_body())

@@ -1,4 +1,4 @@
-"""Tool calls that the client forces. Pure: knows requests only by the fields that the three APIs share."""
+"""Tool calls that the client forces. Uses only the fields that requests of all three APIs have."""
 
 from typing import Any
 

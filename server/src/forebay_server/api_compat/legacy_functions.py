@@ -1,6 +1,7 @@
 """Converts `functions` and `function_call`, which OpenAI's API had before November 2023, to tools and back.
 
-Clients that send this form expect it in the answer too. Pure: functions that change a reply change it in place.
+Clients that send this form expect it in the answer too. Does no I/O. Functions that change a reply change it in
+place.
 """
 
 from collections.abc import AsyncIterator

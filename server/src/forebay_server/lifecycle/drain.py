@@ -62,7 +62,7 @@ def _stop_at_once(*_: object) -> None:
 
 
 def stop_vllm() -> None:
-    """Send SIGINT to this process. vLLM's handler ends its engine, and its HTTP server after the last answer."""
+    """Send SIGINT to this process. vLLM's handler ends the engine and the HTTP server."""
     os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -57,7 +57,10 @@ def run(program: str, image: str, env: Mapping[str, str], options: list[str], vo
 
 
 def export(image: str, folder: Path) -> None:
-    """Copy the files of an image into a folder that every user may read. The image needs no program."""
+    """Copy the files of an image into a folder that every user may read.
+
+    This works for an image without a program that can run, too.
+    """
     create = ["docker", "create", image, "none"]
     container = subprocess.run(create, check=True, capture_output=True, text=True).stdout.strip()
     try:

@@ -1,8 +1,8 @@
 """Measures how far one tenant slows another when it attacks the gateway that both share: `python -m bench.neighbours`.
 
 Every attack runs for some seconds in its own process with the lowest priority, since the gateway is to be
-measured and not this machine. One run is compared with itself: the neighbour's p99 before each attack, while another
-gateway on this machine is attacked, which shows the effect of the machine, and while its own gateway is attacked.
+measured and not this machine. Each run measures the neighbour's p99 three times: before an attack; during an attack on
+another gateway of this machine, which shows the effect of the machine; and during an attack on the neighbour's gateway.
 """
 
 import argparse

@@ -242,7 +242,10 @@ def pull(reference: str) -> bool:
 
 
 def context(entries: Iterable[tuple[str, Path]], target: Path) -> None:
-    """Write a build context: files by their name in it, without this machine's owners, times and umask."""
+    """Write a build context as a tar file. `entries`: the name of each file in the context, and the file.
+
+    The archive omits this machine's owners, times and umask.
+    """
     with tarfile.open(target, "w") as tar:
         for name, path in entries:
             with path.open("rb") as content:

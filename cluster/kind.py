@@ -32,8 +32,9 @@ def ensure_engine() -> None:
 def up(name: str, load: Callable[[bool], None] = lambda _: None) -> None:
     """Have the cluster running and whole: a complete one stays as it is, any other is created again.
 
-    `load` brings images into the cluster while a new one still becomes whole. Its argument says whether it is new.
-    A record that is written last distinguishes a complete cluster from an interrupted run. The engine must answer.
+    `load` brings images into the cluster. Its argument says whether the cluster is new: then `load` runs while the
+    cluster still starts. A record that is written last distinguishes a complete cluster from an interrupted run. The
+    docker engine must already be running.
     """
     image = node.image()
     tools.host_tools()

@@ -178,9 +178,9 @@ def wait_until(holds: Callable[[], bool], what: str, timeout: float, remedy: str
 
 
 def built(target: Path, make: Callable[[Path], None]) -> Path:
-    """`target`, a folder; made first, if it is not there, by `make` in a folder that then gets its name.
+    """Return the folder `target`. If it does not exist, `make` fills another folder, which is then renamed to `target`.
 
-    So an existing folder is complete, and the next run removes the rest of an interrupted one.
+    So an existing folder is complete. The next run removes what an interrupted run left.
     """
     if target.is_dir():
         return target

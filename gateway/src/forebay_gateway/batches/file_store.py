@@ -1,6 +1,7 @@
-"""Stores files with their contents in one document, or in parts in a bucket. A document lists the parts.
+"""Stores the content of a file in one document, or in parts in a bucket. Then a document lists the parts.
 
-The metadata of a file is a document in both cases. Files from before the bucket was configured stay in documents.
+In both cases another document has the metadata of the file. Files from before the bucket was configured stay in
+documents.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Schedules tenants in the event loop, so that a tenant that sends much does not delay the requests of others.
 
-In one round of the loop each tenant has at most one first or large read. Long steps of one tenant have pauses between
-them. So every round is short.
+In one round of the loop each tenant has at most one read that is large, or the first of a connection. Long steps of one
+tenant have pauses between them. So every round is short.
 """
 
 import asyncio

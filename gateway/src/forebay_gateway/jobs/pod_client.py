@@ -163,7 +163,7 @@ async def _read(answer: aiohttp.ClientResponse, max_bytes: int, add_data: AddDat
 
 
 class _OutputLine(msgspec.Struct):
-    """A line of a server's answer, or the whole answer: an item of the output or all items, and the outcome."""
+    """A line of a streamed answer, with an item or the outcome. An older server's answer is one line with all items."""
 
     output: msgspec.Raw = msgspec.Raw(b"")
     status: str = ""

@@ -158,7 +158,7 @@ class JobStore(ABC):
         return self.locks.of(job.endpoint[0]) if job.output_size > UNCOUNTED_BYTES else nullcontext()
 
     async def whole(self, job: Job) -> Job | None:
-        """The job with its output of any size; None if it no longer exists."""
+        """The job with its whole output, also a large one that `find` omits; None if it no longer exists."""
         return await self.find(job.endpoint, job.id, job.omitted_bytes) if job.omitted_bytes else job
 
     def _notify_finished(self, job: Job) -> None:
@@ -257,7 +257,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def read_delivery(self, delivery: Delivery) -> Job | None:
-        """The job with its output of any size; None if it no longer exists, or was retried and is not over."""
+        """The job with its whole output; None if it no longer exists, or was retried and is not over."""
 
     @abstractmethod
     async def postpone_delivery(self, delivery: Delivery, seconds: float, *, tried: bool) -> None:

@@ -51,7 +51,10 @@ def may_acquire(observed_lease: ObservedLease, identity: str, now: float) -> boo
 
 
 def next_spec(spec: Manifest, identity: str, timings: LeaseTimings, now: datetime) -> Manifest:
-    """The spec that `identity` writes to take or renew a Lease with `spec`. A new holder increases leaseTransitions."""
+    """The spec that `identity` writes to take or renew a Lease, which has `spec` now.
+
+    A new holder increases leaseTransitions.
+    """
     stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     held = spec.get("holderIdentity") == identity
     return {

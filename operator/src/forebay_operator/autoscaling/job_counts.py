@@ -23,7 +23,8 @@ class JobCounts:
     def update(self, reports: Sequence[Mapping[EndpointKey, GatewayLoad] | None], now: float) -> list[EndpointKey]:
         """Update the counts from the gateways' reports. Returns the endpoints whose counts have changed.
 
-        While no gateway answers, the counts stay. Every gateway knows all jobs, so the highest count is the newest.
+        While no gateway answers, the counts stay. Every gateway knows all jobs, but reports may differ in age. The
+        highest count is used.
         """
         answered = [held for held in reports if held is not None]
         if not answered:

@@ -2,7 +2,7 @@
 
 A changed default of resources or cache must not restart all endpoints at the same time, and the storage class of a
 claim cannot change. So an existing endpoint keeps these defaults until its pods change for another reason. The
-reconciler calls it.
+reconciler calls this module.
 """
 
 from dataclasses import replace

@@ -28,7 +28,7 @@ class InFlight:
 
     @contextmanager
     def one(self, *, needs_engine: bool = True) -> Iterator[None]:
-        """Count a request, which the current task answers, while the block runs."""
+        """Count a request while the block runs. The current task answers the request."""
         task = asyncio.current_task()
         self.begun += needs_engine
         self.working += needs_engine

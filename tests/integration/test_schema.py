@@ -200,7 +200,11 @@ INVALID = [
         with_volume({"name": "a", "emptyDir": {"sizeLimit": "lots"}}),
         "an amount is a number with a unit, such as 10Gi",
     ),
-    ("a mount of nothing", endpoint(pod={"volumeMounts": [{"name": "a", "mountPath": "/a"}]}), "one of pod.volumes"),
+    (
+        "a mount of nothing",
+        endpoint(pod={"volumeMounts": [{"name": "a", "mountPath": "/a"}]}),
+        "the name of a volume in pod.volumes",
+    ),
     ("a mount that climbs", with_mount("/a/../b"), "a mountPath is absolute"),
     ("a relative mount", with_mount("a"), "a mountPath is absolute"),
     ("a mount over everything", with_mount("/"), "a mountPath is absolute"),

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.installs
 ENDPOINTS = ("first", "second")
 TEXT = "Clients of one endpoint notice no pod replacement of the other."
 SERVED = {"name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "value": "served"}
-PACE = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.005"}
+PACE = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.002"}
 POLICIES = ("Never", "IfNotPresent")
 """This value of the chart changes the pod template, and clients do not notice the change."""
 

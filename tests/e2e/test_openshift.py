@@ -34,14 +34,15 @@ def users_of(found: list[Manifest]) -> set[int]:
     return {pod["spec"]["securityContext"]["runAsUser"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
 
-def canned_model() -> tuple[Manifest, str]:
+def canned_model(kubectl: Kubectl) -> tuple[Manifest, str]:
     """An endpoint that answers with a fixed text, and a part of it."""
-    env = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.005"}
-    variables = [{"name": name, "value": value} for name, value in env.items()]
-    return canned("smollm2", env=[{**SERVED, "value": "smollm2"}, *variables]), TEXT
+    data = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.005"}
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canned"}, "data": data})
+    served = {**SERVED, "value": "smollm2"}
+    return canned("smollm2", env=[served], envFrom=[{"configMapRef": {"name": "canned"}}]), TEXT
 
 
-def real_model() -> tuple[Manifest, str]:
+def real_model(kubectl: Kubectl) -> tuple[Manifest, str]:
     """The endpoint of the demo, and a part of its answer."""
     manifest: Manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     return manifest, "Paris"
@@ -49,12 +50,12 @@ def real_model() -> tuple[Manifest, str]:
 
 @pytest.mark.parametrize("model", [canned_model, pytest.param(real_model, marks=pytest.mark.soak)])
 def test_all_pods_run_as_a_user_of_their_namespace(
-    restricted: Kubectl, clients: Clients, model: Callable[[], tuple[Manifest, str]]
+    restricted: Kubectl, clients: Clients, model: Callable[[Kubectl], tuple[Manifest, str]]
 ) -> None:
     system = restricted.within(SYSTEM)
     for workload in ("deployment/forebay", "deployment/forebay-gateway", "statefulset/forebay-valkey"):
         system.run("rollout", "status", workload, "--timeout=300s")
-    manifest, expected = model()
+    manifest, expected = model(restricted)
     manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "5s", "stabilization": QUICK}}
     restricted.apply(manifest)
     is_idle(restricted, "smollm2")

@@ -12,6 +12,7 @@ from tests.e2e.cluster import NAME
 from tests.e2e.forebay import PROGRAMS, Clients, images, read_check, read_key, talking, wait_ready
 from tests.e2e.release import Release
 from tests.e2e.scale_to_zero import address, make_canned, pods, settled
+from tests.endpoints import wait_for_no_children
 from tests.kubectl import Kubectl, Manifest, condition, wait_for
 
 SIX_LINES = """\
@@ -54,6 +55,7 @@ def test_a_six_line_endpoint_serves_from_a_plain_vllm_image(kubectl: Kubectl, cl
     assert "variables" not in last, "the operator's list is of this vLLM"
     assert condition(kubectl.get("iep", "six-lines"), "EnvRecognized")["status"] == "True"
     kubectl.delete("iep", "six-lines")
+    wait_for_no_children(kubectl, "six-lines")
 
 
 def test_a_change_of_the_overlay_fails_no_request(kubectl: Kubectl, clients: Clients, release: Release) -> None:

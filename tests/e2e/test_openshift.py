@@ -3,15 +3,14 @@
 The test installs the chart with values-openshift.yaml, and afterwards again without it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import yaml
 
 from cluster.pins import ROOT
-from tests.e2e.canned import canned
 from tests.e2e.forebay import CHART, SYSTEM, Clients, images, install_chart, wait_for_key
-from tests.e2e.scale_to_zero import QUICK, SERVED, TEXT, address, is_idle, pods
+from tests.e2e.scale_to_zero import QUICK, address, is_idle, pods
 from tests.kubectl import Kubectl, Manifest
 from tests.openshift import FIRST_USER, openshift_rules
 
@@ -34,28 +33,11 @@ def users_of(found: list[Manifest]) -> set[int]:
     return {pod["spec"]["securityContext"]["runAsUser"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
 
-def canned_model(kubectl: Kubectl) -> tuple[Manifest, str]:
-    """An endpoint that answers with a fixed text, and a part of it."""
-    data = {"FOREBAY_CANNED_TEXT": TEXT, "FOREBAY_CANNED_STEP_SECONDS": "0.005"}
-    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canned"}, "data": data})
-    served = {**SERVED, "value": "smollm2"}
-    return canned("smollm2", env=[served], envFrom=[{"configMapRef": {"name": "canned"}}]), TEXT
-
-
-def real_model(kubectl: Kubectl) -> tuple[Manifest, str]:
-    """The endpoint of the demo, and a part of its answer."""
-    manifest: Manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
-    return manifest, "Paris"
-
-
-@pytest.mark.parametrize("model", [canned_model, pytest.param(real_model, marks=pytest.mark.soak)])
-def test_all_pods_run_as_a_user_of_their_namespace(
-    restricted: Kubectl, clients: Clients, model: Callable[[Kubectl], tuple[Manifest, str]]
-) -> None:
+def test_all_pods_run_as_a_user_of_their_namespace(restricted: Kubectl, clients: Clients) -> None:
     system = restricted.within(SYSTEM)
     for workload in ("deployment/forebay", "deployment/forebay-gateway", "statefulset/forebay-valkey"):
         system.run("rollout", "status", workload, "--timeout=300s")
-    manifest, expected = model(restricted)
+    manifest: Manifest = yaml.safe_load((ROOT / "examples/smollm2.yaml").read_text())
     manifest["spec"] |= {"replicas": 0, "scaling": {"idleTimeout": "5s", "stabilization": QUICK}}
     restricted.apply(manifest)
     is_idle(restricted, "smollm2")
@@ -66,7 +48,7 @@ def test_all_pods_run_as_a_user_of_their_namespace(
         if start:
             is_idle(restricted, "smollm2")
         answer = clients.run_inside(ROOT / "examples/ask.py", "smollm2", "What is the capital of France?", env=env)
-        assert expected in answer
+        assert "Paris" in answer
         assert users_of(pods(restricted, "smollm2")) == {FIRST_USER}
     assert users_of(system.list("pods")) == {FIRST_USER}
     restricted.delete("iep", "smollm2")

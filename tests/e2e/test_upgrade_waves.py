@@ -23,7 +23,7 @@ POLICIES = ("Never", "IfNotPresent")
 """This value of the chart changes the pod template, and clients do not notice the change."""
 
 REQUESTS_PER_SECOND = 10
-"""The minimum for each client. On an idle machine, a client sends twice as many."""
+"""The minimum of all clients together. On an idle machine, they send twice as many."""
 
 
 @pytest.fixture(scope="module")

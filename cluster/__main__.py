@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from cluster import debian, docker, image_store, images, kind, node, pins, redis, tools
+from cluster import debian, docker, image_store, images, kind, node, pins, tools
+from cluster.programs import redis
 from cluster.steps import StepFailed, alone, planned, say
 
 DESCRIPTION = f"""\

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.pins import ROOT
-from cluster.scale import scale_tools
+from cluster.programs.scale import scale_tools
 from cluster.tools import host_tools
 from tests.integration.control_plane import running, start_control_plane
 from tests.integration.operator_process import give_access

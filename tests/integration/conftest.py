@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.older_kubernetes import chosen_servers
 from cluster.pins import ROOT
-from cluster.redis import found_server
+from cluster.programs.older_kubernetes import chosen_servers
+from cluster.programs.redis import found_server
 from cluster.tools import HOST, host_tools
 from forebay_gateway.jobs.memory_store import MemoryJobStore
 from forebay_gateway.jobs.scripts import connect_valkey

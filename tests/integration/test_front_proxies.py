@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import proxies
+from cluster.programs import proxies
 from tests.integration.canned_pod import CannedPod, Exchange, reply
 from tests.integration.control_plane import free_ports, running
 from tests.integration.gateway_process import KEY, Gateway

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster.pins import ROOT
-from cluster.redis import found_server
+from cluster.programs.redis import found_server
 from tests.fetch import fetch
 from tests.integration.canned_pod import TEXT, Exchange
 from tests.integration.gateway_process import KEY, Gateway, namespaced_gateway

@@ -13,7 +13,7 @@ import yaml
 from redis import asyncio as valkey
 from redis.exceptions import AuthenticationError
 
-from cluster.redis import server
+from cluster.programs.redis import server
 from forebay_gateway.jobs.scripts import connect_valkey
 from forebay_operator.resources.valkey_secret import build_valkey_secret
 from tests.fetch import fetch

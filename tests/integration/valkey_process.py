@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cluster.redis import server
+from cluster.programs.redis import server
 from tests.integration.control_plane import free_ports, running
 from tests.kubectl import wait_for
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.older_kubernetes import MODULES
 from cluster.pins import ROOT
+from cluster.programs.older_kubernetes import MODULES
 from docs.generators.chart import COPY, CRD, README, Undocumented, read_values, render
 from forebay_gateway.__main__ import build_parser
 from forebay_gateway.settings import Limits

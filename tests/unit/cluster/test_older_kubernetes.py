@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster import older_kubernetes
-from cluster.older_kubernetes import MODULES, VERSION_VARIABLE, build_servers, chosen_servers
+from cluster.programs import older_kubernetes
+from cluster.programs.older_kubernetes import MODULES, VERSION_VARIABLE, build_servers, chosen_servers
 from cluster.steps import StepFailed
 
 

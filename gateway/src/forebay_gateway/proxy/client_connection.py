@@ -57,8 +57,7 @@ class ClientConnection(asyncio.Protocol):
         connections: all open connections. This one adds itself, and removes itself at its end.
         body_limit: returns the limit of the body for a head.
         admit: decides from the head alone, before the body is read. Raises Refused.
-        peek: looks for the model in the beginning of the body of a request with an unknown API key. Returns whether
-            it found one.
+        peek: looks for the model in the beginning of a body. Returns whether it found one.
         serve: answers a complete request, or one whose body is processed while it arrives. Raises Refused.
     """
 
@@ -209,8 +208,7 @@ class ClientConnection(asyncio.Protocol):
         return self._state in (ConnectionState.STREAMING, ConnectionState.RELAYING_IN_STREAM)
 
     def comment(self, text: str) -> None:
-        """Write the progress as a comment (server-sent events) to a waiting client. The first comment begins the
-        stream."""
+        """Write the progress as a comment (server-sent events). The first comment begins the stream."""
         head = b""
         if not self.streams:
             self._state = ConnectionState.STREAMING
@@ -379,8 +377,7 @@ class ClientConnection(asyncio.Protocol):
             self._task = self._loop.create_task(self._serve(self._admission))
 
     def _refuse(self, refused: Refused) -> None:
-        """Refuse the request. If a task reads the body of the request, that task gets the error first and reports
-        it."""
+        """Refuse the request. If a task reads its body, that task gets the error first and reports it."""
         if self._stream and self.busy:
             self._state = ConnectionState.WAITING
             self._stream.fail(refused)
